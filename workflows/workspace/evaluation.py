@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from argotune.steps.nodes.labels import WORKSPACE_LABEL
-from argotune.workflows.workspace.manifests import arguments_for
+from argotune.workflows.workspace.manifests import workflow_of
 from argotune.workflows.workspace.workflow import Object, split_url_lists
 
 TEMPLATE = "evaluate"
@@ -38,22 +37,11 @@ def evaluation_workflow(
     """
     lists = {"urls": json.loads(arguments["urls"])}
     given, secret = split_url_lists(NAME, lists, arguments, f"{run}-urls")
-    workflow = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {
-            "name": run,
-            "labels": {
-                "app.kubernetes.io/part-of": "argotune",
-                WORKSPACE_LABEL: NAME,
-                # As Argo's server sets it. Lists of runs have no more than their metadata.
-                "workflows.argoproj.io/workflow-template": TEMPLATE,
-            },
-            "annotations": {"workflows.argoproj.io/title": f"{NAME} of {arguments['models']}"},
-        },
-        "spec": {
-            "workflowTemplateRef": {"name": TEMPLATE},
-            "arguments": arguments_for(given, template["spec"]),
-        },
-    }
+    workflow = workflow_of(
+        template,
+        given,
+        metadata={"name": run},
+        workspace=NAME,
+        title=f"{NAME} of {arguments['models']}",
+    )
     return secret, workflow

@@ -263,6 +263,39 @@ def parameters_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in template["spec"]["arguments"]["parameters"]}
 
 
+def workflow_of(
+    template: Mapping[str, Any],
+    given: Mapping[str, str],
+    *,
+    metadata: Mapping[str, str],
+    workspace: str,
+    title: str,
+) -> dict[str, Any]:
+    """Build a Workflow of arguments for another installed template than `finetune`.
+
+    `metadata` has its name or generateName.
+    """
+    name = template["metadata"]["name"]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {
+            **metadata,
+            "labels": {
+                "app.kubernetes.io/part-of": "argotune",
+                WORKSPACE_LABEL: workspace,
+                # As Argo's server sets it. Lists of runs have no more than their metadata.
+                "workflows.argoproj.io/workflow-template": name,
+            },
+            "annotations": {"workflows.argoproj.io/title": title},
+        },
+        "spec": {
+            "workflowTemplateRef": {"name": name},
+            "arguments": arguments_for(given, template["spec"]),
+        },
+    }
+
+
 def with_name(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the Workflow under a given name, in place of one that the server makes."""
     metadata = {key: value for key, value in document["metadata"].items() if key != "generateName"}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from argotune.steps.nodes.labels import WORKSPACE_LABEL
 from argotune.steps.settings.run_settings import flags_of
-from argotune.workflows.workspace.manifests import arguments_for, parameters_of
+from argotune.workflows.workspace.manifests import parameters_of, workflow_of
 
 NAME = "rollback"
 """Name of the WorkflowTemplate."""
@@ -36,29 +35,10 @@ def rollback_workflow(
     names = {**flags_of(_STEP), _PULL_SECRET: "push-secret"}
     settings = {names.get(flag, flag): text for flag, text in service_settings.items()}
     given = {each: text for each, text in settings.items() if each in known}
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {
-            "generateName": f"{name}-rollback-",
-            "labels": {
-                "app.kubernetes.io/part-of": "argotune",
-                WORKSPACE_LABEL: name,
-                # As Argo's server sets it. Lists of runs have no more than their metadata.
-                "workflows.argoproj.io/workflow-template": NAME,
-            },
-            "annotations": {"workflows.argoproj.io/title": f"{name}: roll back to {reference}"},
-        },
-        "spec": {
-            "workflowTemplateRef": {"name": NAME},
-            "arguments": arguments_for(
-                {
-                    **given,
-                    "name": name,
-                    "reference": reference,
-                    "start": "true" if start else "false",
-                },
-                template["spec"],
-            ),
-        },
-    }
+    return workflow_of(
+        template,
+        {**given, "name": name, "reference": reference, "start": "true" if start else "false"},
+        metadata={"generateName": f"{name}-rollback-"},
+        workspace=name,
+        title=f"{name}: roll back to {reference}",
+    )
