@@ -95,7 +95,10 @@ def _problems(check: LmEval, name: str, task: Any) -> Iterator[str]:
     if metric not in is_higher_better:
         yield f"{name} has no metric {metric}; it has {', '.join(sorted(is_higher_better))}"
     elif not is_higher_better[metric]:
-        yield f"metric {metric} of {name} is better when it is lower; name one that is not"
+        yield (
+            f"metric {metric} of {name} is better when it is lower; name one that is better when it"
+            " is higher"
+        )
     if check.num_fewshot and task.get_config("num_fewshot") == 0:
         yield f"{name} takes no examples; remove num_fewshot"
 

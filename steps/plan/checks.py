@@ -101,9 +101,9 @@ def _problems_of(check: Check) -> Iterator[str]:
         if value is not None and not math.isfinite(value):
             yield f".{bound}: {value}; accepted is a finite number"
     if isinstance(check, LmEval | Scorer) and not check.has_bound:
+        *others, last = (bound for bound in _BOUNDS if hasattr(check, bound))
         yield (
-            ": without min, min_improvement or min_improvement_over_live every adapter would pass; "
-            "give one of them"
+            f": without {', '.join(others)} or {last} every adapter would pass; give one of them"
         )
     if isinstance(check, LmEval):
         yield from _task_problems(check)

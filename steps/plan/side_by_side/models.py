@@ -124,9 +124,10 @@ def _resolve(name: str, image: Image, registry: Registry) -> Image:
     tag = image.tag or LIVE
     found = repository_of(image, registry).find(tag)
     if found is None:
-        advice = f": {image}:TAG, or {image}@sha256:HEX" if image.tag is None else ""
+        there = with_digest(image, None)
         raise ParamsError(
-            f"models: {name}: there is no image with the tag {tag}; name one that is{advice}"
+            f"models: {name}: there is no image with the tag {tag}; name one that is there:"
+            f" {there}:TAG, or {there}@sha256:HEX"
         )
     return with_digest(image, found.digest)
 
@@ -146,7 +147,7 @@ def _base_of(
     if len({preset.name for preset in found}) > 1 or len(ways) > 1:
         named = [f"{name} has {preset.name}" for name, preset in presets.items()]
         named += [
-            f"{name} has {preset.name} in {adapters[name].quantization or '16 bits'}"
+            f"{name} has {preset.name} in {_way(adapters[name])}"
             for name, preset in of_adapters.items()
         ]
         raise ParamsError(
@@ -154,6 +155,12 @@ def _base_of(
             f" several: {', '.join(named)}"
         )
     return found[0]
+
+
+def _way(contract: ServingContract) -> str:
+    """How the base is loaded for an adapter."""
+    factors = "" if contract.rope == "default" else f" with LongRoPE's {contract.rope} factors"
+    return f"{contract.quantization or '16 bits'}{factors}"
 
 
 def _preset_of(name: str, contract: ServingContract) -> ModelPreset:

@@ -88,7 +88,7 @@ def test_checks_are_read_in_order_with_their_defaults() -> None:
             {"kind": "scorer", "scorer": "tone", "min": 1, "env": {"A": "\x07"}},
             ".env.A: '\\x07'; accepted is a text of printable characters",
         ),
-        ({"kind": "scorer", "scorer": "tone"}, ": without min, min_improvement or"),
+        ({"kind": "scorer", "scorer": "tone"}, ": without min, min_row, min_improvement or"),
         (
             {"kind": "scorer", "scorer": "tone", "min_row": -math.inf},
             ".min_row: -inf; accepted is a finite number",

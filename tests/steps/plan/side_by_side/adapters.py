@@ -8,19 +8,27 @@ from typing import Any
 import msgspec
 
 from argotune.presets.loader import model_preset
-from argotune.steps.contracts.serving import read_contract, write_contract
+from argotune.steps.contracts.serving import Rope, read_contract, write_contract
 from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter, write_base
 
 TINY = model_preset("tiny")
 
 
-def put_adapter(tmp_path: Path, tag: str, *, quantization: str | None = "nf4", **base: Any) -> str:
+def put_adapter(
+    tmp_path: Path,
+    tag: str,
+    *,
+    quantization: str | None = "nf4",
+    rope: Rope = "default",
+    **base: Any,
+) -> str:
     """An adapter with a tag; its reference."""
     adapter = write_adapter(tmp_path / tag)
     write_base(adapter, **{"repository": TINY.repository, "revision": TINY.revision, **base})
     contract = read_contract(adapter)
-    write_contract(adapter, msgspec.structs.replace(contract, quantization=quantization))
+    changed = msgspec.structs.replace(contract, quantization=quantization, rope=rope)
+    write_contract(adapter, changed)
     layout = tmp_path / "dist"
     write_image(layout, list(adapter.iterdir()), tag=tag, created="2026", annotations={})
     return f"oci:{layout}:{tag}"

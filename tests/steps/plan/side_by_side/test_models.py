@@ -57,11 +57,12 @@ def test_an_image_without_a_tag_is_the_one_in_service(tmp_path: Path) -> None:
 def test_an_image_that_is_not_there_is_refused_by_its_tag(tmp_path: Path) -> None:
     image = put_adapter(tmp_path, "v1").removesuffix(":v1")
     assert problems(tmp_path, image) == [
-        f"models: {image}: there is no image with the tag live; name one that is: {image}:TAG, or "
-        f"{image}@sha256:HEX"
+        f"models: {image}: there is no image with the tag live; name one that is there:"
+        f" {image}:TAG, or {image}@sha256:HEX"
     ]
     assert problems(tmp_path, f"{image}:v2") == [
-        f"models: {image}:v2: there is no image with the tag v2; name one that is"
+        f"models: {image}:v2: there is no image with the tag v2; name one that is there:"
+        f" {image}:TAG, or {image}@sha256:HEX"
     ]
 
 
@@ -74,6 +75,16 @@ def test_models_of_several_bases_are_refused_with_the_base_of_each(tmp_path: Pat
     other = put_adapter(tmp_path, "v2", quantization=None)
     [problem] = problems(tmp_path, image, other)
     assert f"{other} has tiny in 16 bits" in problem
+
+
+def test_models_that_differ_in_their_rotary_factors_are_refused_with_these(tmp_path: Path) -> None:
+    short = put_adapter(tmp_path, "v1", rope="short")
+    long = put_adapter(tmp_path, "v2", rope="long")
+    [problem] = problems(tmp_path, short, long)
+    assert problem.endswith(
+        f"{short} has tiny in nf4 with LongRoPE's short factors, {long} has tiny in nf4 with"
+        " LongRoPE's long factors"
+    )
 
 
 def test_an_adapter_of_no_preset_is_refused(tmp_path: Path) -> None:
