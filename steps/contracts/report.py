@@ -84,20 +84,21 @@ def read_layout(layout: Path, tag: str) -> Files:
     if not digests:
         raise ValueError(f"{layout} has no tag {tag}")
     manifest = _json(_blob(layout, digests[0]))
-    if manifest.get("artifactType") != ARTIFACT_TYPE:
+    if not _is_report(manifest):
         raise ValueError(f"tag {tag} is not a report of argotune")
     return {
         _name_of(each): _blob(layout, each["digest"]).read_bytes() for each in manifest["layers"]
     }
 
 
+def is_report(manifest: bytes) -> bool:
+    """Whether an image's manifest is that of a report."""
+    return _is_report(_object(manifest))
+
+
 def record_of(files: Files, name: str) -> dict[str, Any]:
     """Parse a JSON object; a file that is missing or something else is empty."""
-    try:
-        found = json.loads(files.get(name, b"{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return _object(files.get(name, b"{}"))
 
 
 def records(files: Files, name: str) -> list[dict[str, Any]]:
@@ -155,6 +156,19 @@ def _name_of(layer: dict[str, Any]) -> str:
 
 def _blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / str(digest).removeprefix("sha256:")
+
+
+def _is_report(manifest: dict[str, Any]) -> bool:
+    return manifest.get("artifactType") == ARTIFACT_TYPE
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object; something else is empty."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

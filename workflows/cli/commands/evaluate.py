@@ -23,6 +23,7 @@ from argotune.workflows.cli.remote.evaluate import (
     namespace_of,
     read_evaluation_settings,
 )
+from argotune.workflows.cli.remote.report import where_kept
 from argotune.workflows.cli.show.results import Output, exit_code_of, print_record
 from argotune.workflows.cli.show.side_by_side import print_side_by_side
 from argotune.workflows.cli.where import (
@@ -151,4 +152,5 @@ def _on_cluster(
     if found is not None:
         print()
         print_side_by_side(console(), found)
+        print(where_kept(ended))
     raise typer.Exit(exit_code_of(ended))

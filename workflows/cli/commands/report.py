@@ -15,7 +15,12 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import find_run
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.report import report_of_image, report_of_run
+from argotune.workflows.cli.remote.report import (
+    evaluations_of_image,
+    report_of_image,
+    report_of_run,
+    where_kept,
+)
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.report import print_report
@@ -65,6 +70,10 @@ def report(
         node=_node_use(run) if run is not None else None,
         answer=asked.answer if asked is not None else "",
     )
+    if "/" in name:
+        _print_evaluations(name, login)
+    elif run is not None and (kept := where_kept(run)):
+        print(kept)
     if to is not None:
         _write(files, to)
         print(f"written to {to}")
@@ -85,6 +94,11 @@ def _load(name: str, login: Login, cluster: Cluster | None) -> tuple[Files, Work
     if not files:
         raise CliError(f"run {run.name} has written no report")
     return files, run.workflow
+
+
+def _print_evaluations(image: str, login: Login) -> None:
+    for each in evaluations_of_image(image, login):
+        print(f"an evaluation of it: argotune report {each}")
 
 
 def _node_use(run: Workflow) -> NodeUse | None:

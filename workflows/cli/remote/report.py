@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts import side_by_side
-from argotune.steps.contracts.report import NOT_KEPT, Files, read_layout, report_tag
+from argotune.steps.contracts.report import (
+    NOT_KEPT,
+    Files,
+    evaluation_tag,
+    is_report,
+    read_layout,
+    report_tag,
+)
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
-from argotune.steps.registry.skopeo import pull, remote_digest
+from argotune.steps.registry.skopeo import list_tags, pull, remote_digest, remote_manifest
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -40,20 +48,46 @@ def report_of_run(cluster: Cluster, run: Workflow, login: Login) -> Files:
     return _fetched(_registry_reference(text), login)
 
 
+def where_kept(run: Workflow) -> str:
+    """Say where an evaluation's report is when its Workflow has gone; empty of other runs."""
+    if not step_output(run, "evaluate", "found"):
+        return ""
+    text = step_output(run, "push", "report") or f"{NOT_KEPT}keep-report is none"
+    if text.startswith(NOT_KEPT):
+        return f"kept at its Workflow alone, for a week: {text.removeprefix(NOT_KEPT)}"
+    return f"kept in the registry: argotune report {text}"
+
+
 def report_of_image(text: str, login: Login) -> Files:
     """Fetch the report of an adapter's image, REGISTRY/REPOSITORY with a tag or a digest.
 
-    Raises InputError for another reference, CliError where the registry has no report of it.
+    The image may be a report itself, such as an evaluation's. Raises InputError for another
+    reference, CliError where the registry has no report of it.
+    """
+    image = _registry_reference(text)
+    try:
+        manifest = remote_manifest(image, login.registry)
+    except StepError as error:
+        raise CliError(str(error)) from error
+    if is_report(manifest):
+        return _fetched(image, login)
+    tag = report_tag(f"sha256:{hashlib.sha256(manifest).hexdigest()}")
+    return _fetched(_tagged(image, tag), login)
+
+
+def evaluations_of_image(text: str, login: Login) -> list[ImageReference]:
+    """List the reports of evaluations that are kept beside an adapter's image.
+
+    Raises as `report_of_image`.
     """
     image = _registry_reference(text)
     try:
         digest = image.digest or remote_digest(image, login.registry)
+        tags = list_tags(image, login.registry)
     except StepError as error:
         raise CliError(str(error)) from error
-    tagged = ImageReference(
-        registry=image.registry, repository=image.repository, tag=report_tag(digest)
-    )
-    return _fetched(tagged, login)
+    of_image = evaluation_tag(digest, "")
+    return [_tagged(image, tag) for tag in sorted(tags) if tag.startswith(of_image)]
 
 
 def _earlier(cluster: Cluster, run: Workflow) -> str:
@@ -66,6 +100,10 @@ def _earlier(cluster: Cluster, run: Workflow) -> str:
         if found is not None and step_output(found, "push", "report"):
             return f"; the newest that has: argotune report {name_of(found)} {cluster.flags}"
     return ""
+
+
+def _tagged(image: ImageReference, tag: str) -> ImageReference:
+    return ImageReference(registry=image.registry, repository=image.repository, tag=tag)
 
 
 def _registry_reference(text: str) -> ImageReference:

@@ -166,7 +166,9 @@ def test_who_waits_sees_the_same_table_as_on_one_machine(
     with meanwhile(end_when_created(installed)):
         answer = argotune("evaluate", "tiny", "--data", DATA, *HERE, "--wait")
     assert (answer.code, answer.err) == (0, "")
-    assert TABLE in [line.rstrip() for line in answer.out.splitlines()]
+    lines = [line.rstrip() for line in answer.out.splitlines()]
+    assert TABLE in lines
+    assert lines[-1] == "kept at its Workflow alone, for a week: it is kept beside an adapter"
 
 
 def test_the_report_of_an_evaluation_is_in_its_outputs_too(

@@ -10,8 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.side_by_side import (
+    ComparedModel,
+    write_models,
+    write_side_by_side,
+)
 from argotune.steps.nodes.ledger import MADE_NODES
 from argotune.steps.push.params import Result
+from argotune.steps.push.side_by_side.params import Params
+from argotune.steps.push.side_by_side.run import run as keep_evaluation
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.kube import Cluster
 from tests.fakes.registry import Registry, docker_config, serving
@@ -20,6 +28,7 @@ from tests.steps.evaluate.test_page import FOUND as EVALUATION
 from tests.steps.push.test_run import push
 from tests.workflows.cli.cluster_workflows import NAME, put_pod, run_of, step
 from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.commands.test_evaluate import FOUND as SIDE_BY_SIDE
 from tests.workflows.cli.status import node
 
 pytestmark = pytest.mark.skipif(
@@ -162,6 +171,31 @@ def test_the_report_of_an_image(
     assert answer.out.endswith(f"written to {directory}\n")
     assert (directory / "logs" / "tune.log").read_text() == "step 1\nstep 2\n"
     assert (directory / "plan.yaml").read_text().startswith("name: phi-tuned")
+
+
+def test_the_report_of_an_evaluation_is_read_when_its_workflow_has_gone(
+    argotune: Argotune, cluster: Cluster, pushed: Result, registry: Registry, tmp_path: Path
+) -> None:
+    adapter = f"{registry.host}/team/phi@{pushed.digest}"
+    work_dir = tmp_path / "evaluation"
+    work_dir.mkdir()
+    write_models(work_dir, [ComparedModel(name="phi", image=adapter)])
+    write_side_by_side(work_dir, SIDE_BY_SIDE)
+    login = tmp_path / "docker" / "config.json"
+    params = Params(work_dir=work_dir, run="uid", created="2026-01-31T12:00:00Z", auth_file=login)
+    kept = keep_evaluation(params, progress=Progress()).report
+    outputs = {"found": msgspec.json.encode(SIDE_BY_SIDE).decode()}
+    evaluated = [*step("evaluate", "Succeeded", outputs=outputs)]
+    evaluated += step("push", "Succeeded", outputs={"report": kept})
+    cluster.put(run_of(*evaluated, phase="Succeeded"))
+    while_there = argotune("report", NAME, *ON_CLUSTER)
+    assert while_there.out.splitlines()[-1] == f"kept in the registry: argotune report {kept}"
+    later = argotune("report", kept)
+    assert (later.code, later.err) == (0, "")
+    assert "+3.2500 (+3.0000 to +3.5000)" in later.out
+    tag = f"{pushed.digest.replace(':', '-')}.evaluation-uid"
+    said = argotune("report", f"{registry.host}/team/phi:1").out.splitlines()[-1]
+    assert said == f"an evaluation of it: argotune report {registry.host}/team/phi:{tag}"
 
 
 def test_an_image_without_a_report(argotune: Argotune, pushed: Result, registry: Registry) -> None:
