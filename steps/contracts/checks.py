@@ -18,6 +18,8 @@ _Prompt = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 _Task = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Argument = Annotated[str, msgspec.Meta(max_length=2000)]
+_ROUNDING = 1e-9
+"""Of numbers such as 0.4 + 0.2 the last digit is not meant."""
 
 
 class _Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,6 +174,16 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True):
     """Of the other model."""
     margin: float
     """By how much the new adapter's has to be higher, at least."""
+    low: float | None = None
+    """Lower end of the confidence interval of the difference on the same rows, which decides; None:
+    rows have no scores of their own, or are too few, and the difference itself decides."""
+    high: float | None = None
+    """Its upper end."""
+
+    def is_reached_by(self, score: float) -> bool:
+        """Whether the new adapter's score is surely so much higher."""
+        gain = score - self.score if self.low is None else self.low
+        return gain >= self.margin - _ROUNDING
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,18 +246,19 @@ def reaches(score: float | None, least: float | None, margins: Sequence[Margin])
     """Whether a score reaches all of a check's bounds; None, of no row, reaches none."""
     if score is None:
         return False
-    bounds = [each.score + each.margin for each in margins]
-    # Of numbers such as 0.4 + 0.2 the last digit is not meant.
-    return all(score >= bound - 1e-9 for bound in [*bounds, *([] if least is None else [least])])
+    if least is not None and score < least - _ROUNDING:
+        return False
+    return all(each.is_reached_by(score) for each in margins)
 
 
 def _beside(score: float, margin: Margin) -> str:
     gain = score - margin.score
     where = "above" if gain >= 0 else "below"
-    return (
-        f", {abs(gain):.3g} {where} that of {_name(margin)}, where at least {margin.margin:g} above"
-        " is wanted"
-    )
+    said = f", {abs(gain):.3g} {where} that of {_name(margin)}"
+    if margin.low is None:
+        return f"{said}, where at least {margin.margin:g} above is wanted"
+    interval = f"(interval {margin.low:.3g} to {margin.high:.3g})"
+    return f"{said} {interval}, where its lower end has to be at least {margin.margin:g}"
 
 
 def _name(margin: Margin) -> str:

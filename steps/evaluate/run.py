@@ -143,7 +143,7 @@ def _evaluate(
     )
     if not len(data.rows):
         return _without_rows(about, params, plan)
-    scored = scored_result(plan, params.work_dir)
+    scored = scored_result(plan, params.work_dir, params.confidence)
     tasks = load_tasks(plan.evaluation.lm_eval_checks)
     device = find_device()
     with naming_missing_memory("evaluating the adapter", "a smaller max_length"):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from argotune.steps.causal_lm.device import find_device
 from argotune.steps.common.exhausted import naming_missing_memory
@@ -22,6 +24,7 @@ from argotune.steps.evaluate.answers import Question
 from argotune.steps.evaluate.checks.rows import prompt_of
 from argotune.steps.evaluate.checks.run import MOST_EXAMPLES, cut
 from argotune.steps.evaluate.data import held_out_file, read_data
+from argotune.steps.evaluate.decide import gain_over
 from argotune.steps.evaluate.models import Name, comparable_live, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, prompt_messages
 from argotune.steps.evaluate.params import Params
@@ -72,7 +75,7 @@ def _row(
     )
 
 
-def scored_result(plan: TrainingPlan, work_dir: Path) -> CheckResult | None:
+def scored_result(plan: TrainingPlan, work_dir: Path, confidence: float) -> CheckResult | None:
     """What the plan's scorer found; None where the plan has none.
 
     Raises PermanentError for scores that are not those of the rows.
@@ -82,19 +85,23 @@ def scored_result(plan: TrainingPlan, work_dir: Path) -> CheckResult | None:
         return None
     rows = read_rows(work_dir)
     scores = read_scores(work_dir, rows, who=f"check {scorer.title}: scorer {scorer.scorer}")
-    return judge_scores(scorer, rows, scores)
+    return judge_scores(scorer, rows, scores, confidence)
 
 
-def judge_scores(scorer: Scorer, rows: Sequence[Row], scores: Sequence[Scored]) -> CheckResult:
-    """Compare the scores of rows, in their order, with the check's bounds."""
+def judge_scores(
+    scorer: Scorer, rows: Sequence[Row], scores: Sequence[Scored], confidence: float
+) -> CheckResult:
+    """Compare the scores of rows, in their order, with the check's bounds.
+
+    `confidence` is that of the intervals of the differences, which decide as those of losses do.
+    """
     mean = _mean([each.score for each in scores])
     lowest = min((each.score for each in scores), default=None)
     margins = [
-        Margin(against=name, score=other, margin=margin)
+        _margin(name, margin, scores, confidence)
         for name, margin in scorer.wanted_margins.items()
         # No adapter is in service, or none that could answer.
         if rows and name in rows[0].answers
-        if (other := _mean([each.of(name) for each in scores])) is not None
     ]
     low = sorted(zip(rows, scores, strict=True), key=lambda pair: pair[1].score)
     passed = reaches(mean, scorer.min, margins) and reaches(lowest, scorer.min_row, [])
@@ -112,9 +119,26 @@ def judge_scores(scorer: Scorer, rows: Sequence[Row], scores: Sequence[Scored]) 
     )
 
 
-def _mean(scores: Sequence[float | None]) -> float | None:
-    known = [score for score in scores if score is not None]
-    return math.fsum(known) / len(known) if known else None
+def _margin(
+    name: Literal["base", "live"], margin: float, scores: Sequence[Scored], confidence: float
+) -> Margin:
+    """The scores of another model, which read_scores wants of each row, beside the new ones."""
+    new = np.array([each.score for each in scores])
+    other = np.array([each.of(name) for each in scores], dtype=np.float64)
+    rows = np.ones(len(scores), dtype=np.int64)
+    # Of losses the lower one is better, and of scores the higher one.
+    gain = gain_over(-other, -new, rows, confidence)
+    return Margin(
+        against=name,
+        score=math.fsum(other) / len(other),
+        margin=margin,
+        low=gain.low,
+        high=gain.high,
+    )
+
+
+def _mean(scores: Sequence[float]) -> float | None:
+    return math.fsum(scores) / len(scores) if scores else None
 
 
 def _example(row: Row, scored: Scored) -> Example:

@@ -205,7 +205,7 @@ it arguments and variables, in plain text and no secrets, and has at most one.
 | `scorer` | its name in the installation | |
 | `args`, `env` | arguments of the program, variables of its environment | none |
 | `min`, `min_row` | least mean score, least score of each row | any |
-| `min_improvement`, `min_improvement_over_live` | as with `lm_eval` | not compared |
+| `min_improvement`, `min_improvement_over_live` | as with `lm_eval`, but by the lower end of the interval of the rows' differences, with `gate-confidence`; of fewer than 5 rows by the mean | not compared |
 
 The image has the program `/scorer`. It runs as user 65532 for an hour at most, with 4 GiB of memory, a
 file system that it can write to below `TMPDIR` alone, and no network. It reads the file that

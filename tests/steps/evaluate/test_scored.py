@@ -72,7 +72,7 @@ def judged(scorer: Scorer, *scores: tuple[float, float]) -> tuple[bool, str]:
         Scored(id=row.id, score=new, live_score=live)
         for row, (new, live) in zip(rows, scores, strict=True)
     ]
-    result = judge_scores(scorer, rows, lines)
+    result = judge_scores(scorer, rows, lines, 0.95)
     return result.passed, result.reason
 
 
@@ -90,8 +90,23 @@ def test_mean_lowest_row_and_margin_each_decide() -> None:
     assert not judged(scorer)[0]
 
 
+def test_the_lower_end_of_the_rows_differences_decides_over_another_model() -> None:
+    scorer = Scorer(scorer="tone", min_improvement_over_live=0)
+    # Its mean is higher by one of eight rows.
+    unsure = [(1.0, 0.0)] * 4 + [(0.0, 1.0)] * 3 + [(1.0, 1.0)]
+    passed, reason = judged(scorer, *unsure)
+    assert not passed
+    assert reason == (
+        "check scorer scores 0.625 on 8 rows, 0.125 above that of the adapter in service"
+        " (interval -0.5 to 0.75), where its lower end has to be at least 0"
+    )
+    assert judged(scorer, *[(1.0, 0.0)] * 4, *[(1.0, 1.0)] * 4)[0]
+    assert judged(scorer, *[(0.3, 0.3)] * 8)[0]
+    assert not judged(Scorer(scorer="tone", min_improvement_over_live=0.1), *[(0.3, 0.3)] * 8)[0]
+
+
 def test_margin_over_an_adapter_that_is_not_there_is_not_asked() -> None:
     row = Row(id="0", messages=[], reference="", answers={"new": ""})
     scorer = Scorer(scorer="tone", min_improvement_over_live=5)
-    result = judge_scores(scorer, [row], [Scored(id="0", score=1)])
+    result = judge_scores(scorer, [row], [Scored(id="0", score=1)], 0.95)
     assert (result.passed, result.margins) == (True, [])
