@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
+from argotune.steps.contracts.side_by_side import SideBySide
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.evaluation_input import read_asked
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.evaluate import evaluate_models, this_machine
@@ -25,7 +27,7 @@ from argotune.workflows.cli.remote.evaluate import (
 )
 from argotune.workflows.cli.remote.report import where_kept
 from argotune.workflows.cli.show.results import Output, exit_code_of, print_record
-from argotune.workflows.cli.show.side_by_side import print_side_by_side
+from argotune.workflows.cli.show.side_by_side import print_side_by_side, side_by_side_page
 from argotune.workflows.cli.where import (
     PANEL,
     ClusterOption,
@@ -80,6 +82,10 @@ def evaluate(
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="All that was found, JSON or YAML.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write it as a page of one file."),
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -109,10 +115,18 @@ def evaluate(
     namespace it is a Workflow there.
     """
     given = (models, data, checks, config)
+    if html is not None and not html.absolute().parent.is_dir():
+        raise InputError(f"--html {html}: there is no directory {html.parent}")
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is not None:
         options.refuse({"--output": output}, "for this machine; `argotune report` writes files")
-        _on_cluster(cluster, given, settings or [], answers=answers, allow_cpu=allow_cpu, wait=wait)
+        if not wait:
+            options.refuse({"--html": html}, "nothing is found yet; add --wait")
+        run = _begin(cluster, given, settings or [], answers=answers, allow_cpu=allow_cpu)
+        if wait:
+            _follow(cluster, run, html)
+        print(f"watch it: argotune status {run} {cluster.flags} --watch")
+        print(f"then what was found: argotune report {run} {cluster.flags}")
         return
     options.refuse({"--wait": wait, "--set": settings}, "for a cluster; name a namespace by -n")
     here = home()
@@ -127,25 +141,21 @@ def evaluate(
         print_record(msgspec.to_builtins(found), output)
     else:
         print_side_by_side(console(), found)
+    _write_page(found, html)
 
 
-def _on_cluster(
-    cluster: Cluster,
-    given: Given,
-    pairs: Sequence[str],
-    *,
-    answers: int,
-    allow_cpu: bool,
-    wait: bool,
-) -> None:
+def _begin(
+    cluster: Cluster, given: Given, pairs: Sequence[str], *, answers: int, allow_cpu: bool
+) -> str:
+    """Create the Workflow, and return its name."""
     settings, problems = read_evaluation_settings(pairs, allow_cpu=allow_cpu)
     asked = read_asked(*given, namespace_of(cluster), problems)
     run = begin_evaluation(cluster, asked, settings, answers=answers)
     print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
-    if not wait:
-        print(f"watch it: argotune status {run} {cluster.flags} --watch")
-        print(f"then what was found: argotune report {run} {cluster.flags}")
-        return
+    return run
+
+
+def _follow(cluster: Cluster, run: str, html: Path | None) -> NoReturn:
     seconds = watching.PULL_TIMEOUT_SECONDS
     ended = watching.follow(cluster, run, pull_timeout_seconds=seconds)
     found = found_by(ended)
@@ -153,4 +163,11 @@ def _on_cluster(
         print()
         print_side_by_side(console(), found)
         print(where_kept(ended))
+        _write_page(found, html)
     raise typer.Exit(exit_code_of(ended))
+
+
+def _write_page(found: SideBySide, html: Path | None) -> None:
+    if html is not None:
+        html.write_text(side_by_side_page(found), encoding="utf-8")
+        print(f"written to {html}", file=sys.stderr)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from argotune.steps.contracts.checks import CheckResult, Example
 from argotune.steps.contracts.side_by_side import Difference, Measured, Question, SideBySide
 from argotune.workflows.cli.evaluation_input import Place, read_asked
-from argotune.workflows.cli.show.side_by_side import print_side_by_side
+from argotune.workflows.cli.show.side_by_side import print_side_by_side, side_by_side_page
 from tests.workflows.cli.command import Argotune
 
 EXAMPLE = Example(prompt="Q", reference="42", answer="41", score=0.0, reason="it is not 42")
@@ -78,6 +79,21 @@ def test_losses_differences_checks_and_answers_are_beside_each_other() -> None:
     ]
 
 
+def test_the_page_has_the_same_and_texts_are_escaped() -> None:
+    found = side_by_side_page(FOUND)
+    for text in (
+        "<h1>Evaluation of tiny, python-docs</h1>",
+        "+3.2500 (+3.0000 to +3.5000)",
+        "0.25 below 0.9",
+        "oci:dist@sha256:1",
+        "What is [b]x[/b]?",
+        "it is not 42",
+    ):
+        assert text in found
+    question = Question(prompt="<script>", reference="42")
+    assert "<script>" not in side_by_side_page(msgspec.structs.replace(FOUND, questions=[question]))
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a user, some of them wrong, in the current directory."""
@@ -104,6 +120,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["tiny", "--config", "c.yaml"], "one root key, training"),
         (["tiny", "--config", "d.yaml"], "and mappings in it"),
         (["tiny", "--checks", "no.yaml"], "no.yaml: No such file"),
+        (["tiny", "--html", "no/page.html"], "--html no/page.html: there is no directory no"),
         (["tiny", "--checks", "c.yaml", "--config", "e.yaml"], "e.yaml has checks too; keep one"),
     ],
 )

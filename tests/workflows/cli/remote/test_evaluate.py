@@ -141,6 +141,14 @@ def test_flags_of_a_cluster_are_refused_without_one(
     assert answer.errors == [f"{flags[0]}: for a cluster; name a namespace by -n"]
 
 
+def test_a_page_is_refused_where_nobody_waits_for_what_is_found(
+    installed: Cluster, argotune: Argotune
+) -> None:
+    answer = argotune("evaluate", "tiny", "--data", DATA, *HERE, "--html", "page.html")
+    assert answer.errors == ["--html: nothing is found yet; add --wait"]
+    assert not installed.of_kind("Workflow")
+
+
 def evaluated(name: str, phase: str = "Succeeded") -> Object:
     """A run that has measured, whose report no registry keeps."""
     return run_of(
@@ -161,11 +169,13 @@ def end_when_created(cluster: Cluster) -> Callable[[], None]:
 
 
 def test_who_waits_sees_the_same_table_as_on_one_machine(
-    installed: Cluster, argotune: Argotune
+    installed: Cluster, argotune: Argotune, tmp_path: Path
 ) -> None:
+    page = tmp_path / "page.html"
     with meanwhile(end_when_created(installed)):
-        answer = argotune("evaluate", "tiny", "--data", DATA, *HERE, "--wait")
-    assert (answer.code, answer.err) == (0, "")
+        answer = argotune("evaluate", "tiny", "--data", DATA, *HERE, "--wait", "--html", page)
+    assert (answer.code, answer.err) == (0, f"written to {page}\n")
+    assert "+3.2500 (+3.0000 to +3.5000)" in page.read_text()
     lines = [line.rstrip() for line in answer.out.splitlines()]
     assert TABLE in lines
     assert lines[-1] == "kept at its Workflow alone, for a week: it is kept beside an adapter"
