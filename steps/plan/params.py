@@ -41,6 +41,11 @@ class Params:
     output_image: str | None = None
     """The push step's image; its registry is checked before anything costs money; empty: no
     check."""
+    output_claim: str = ""
+    """The push step's claim for a copy of the adapter, in which this step writes and deletes a
+    file; empty: none."""
+    output_dir: Path | None = None
+    """Where that claim is mounted."""
     allowed_hosts: tuple[str, ...] = ()
     """HOST or HOST:PORT of registries that may have private addresses, as a JSON list; outside a
     cluster all may."""

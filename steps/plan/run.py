@@ -11,6 +11,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.client_keys import read_secret
+from argotune.steps.contracts.output_volume import try_volume
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.training_plan import (
     Model,
@@ -47,13 +48,16 @@ def run(
     """Make the plan, log its warnings, and write the files that the later steps read.
 
     They are the plan, and the model's tokenizer. Raises ParamsError for what cannot run,
-    PermanentError for a registry that the run may not reach, for keys of clients that are not there
-    and for a tokenizer that it cannot have, TransientError when a server does not answer.
+    PermanentError for a registry that the run may not reach, keys of clients that are not there, a
+    claim that it cannot write to and a tokenizer that it cannot have, TransientError when a server
+    does not answer.
     """
     plan = plan_of_run(params)
     servers = policy or policy_of(params.allowed_hosts)
     _check_registries(params, plan, servers)
     _check_client_keys(params)
+    if params.output_claim:
+        try_volume(params.output_claim, params.output_dir)
     look_up_judges(settings_of(params), plan.evaluation.checks, servers)
     planned = finish_plan(params, plan, hub_endpoint)
     speeds = speeds_of_run(params, plan)

@@ -36,6 +36,11 @@ class Params:
     image: str
     """REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout on disk; the default tag
     is latest."""
+    output_claim: str = ""
+    """PersistentVolumeClaim that gets a copy of the adapter, in WORKSPACE/sha256-HEX after the
+    image's digest, of a rejected one in WORKSPACE/rejected-HEX; empty: none."""
+    output_dir: Path | None = None
+    """Where that claim is mounted."""
     auth_file: Path | None = None
     """Docker config.json with the registry's login, from the image push Secret; not needed for
     oci: and for registries without login."""
@@ -182,6 +187,8 @@ class Result:
     it could not be kept."""
     signed: bool
     """Whether adapter and statement are signed."""
+    volume: str
+    """volume://CLAIM/DIRECTORY of the copy; empty without output-claim."""
 
 
 def _is_rfc3339(text: str) -> bool:

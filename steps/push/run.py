@@ -10,6 +10,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.evaluation import REJECTED
+from argotune.steps.contracts.output_volume import keep_copy
 from argotune.steps.contracts.report import report_tag
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
@@ -76,6 +77,7 @@ def _to_layout(
     directory = target.directory.absolute()
     image = _build(params, plan, directory, progress, share=1.0)
     _make_candidate(params, repository_of(target, Registry()), image)
+    volume = _copy(params, plan, image)
     written = _provenance(params, plan, directory, image, signer)
     # The run's volume is a directory of this machine, which keeps the report.
     return Result(
@@ -85,6 +87,7 @@ def _to_layout(
         report="",
         provenance=str(LayoutReference(directory=directory, digest=written.statement.digest)),
         signed=written.signature is not None,
+        volume=volume,
     )
 
 
@@ -112,6 +115,7 @@ def _to_registry(
     progress.update(image.size_bytes, image.size_bytes)
     log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
     _make_candidate(params, repository_of(tagged, registry, sleep=sleep), image)
+    volume = _copy(params, plan, image)
     written = _provenance(params, plan, layout, image, signer)
     provenance = send_provenance(layout, written, tagged, registry, sleep=sleep)
     report = ""
@@ -132,6 +136,7 @@ def _to_registry(
         report=report,
         provenance=provenance,
         signed=written.signature is not None,
+        volume=volume,
     )
 
 
@@ -143,6 +148,22 @@ def _make_candidate(params: Params, repository: Repository, image: Image) -> Non
         repository.point(CANDIDATE, image.digest)
     except StepError as error:
         log.warn(_LOGGER, "tag-not-set", tag=CANDIDATE, reason=error)
+
+
+def _copy(params: Params, plan: TrainingPlan, image: Image) -> str:
+    """Copy the adapter to the user's claim, if there is one; returns where it is."""
+    if not params.output_claim:
+        return ""
+    is_rejected = params.verdict == REJECTED
+    volume = keep_copy(
+        adapter_files(params.work_dir / "adapter"),
+        params.output_claim,
+        params.output_dir,
+        workspace=plan.name,
+        name=rejected_tag(image.digest) if is_rejected else image.digest.replace(":", "-"),
+    )
+    log.event(_LOGGER, "copied", volume=volume)
+    return volume
 
 
 def _tag(params: Params, digest: str) -> str:

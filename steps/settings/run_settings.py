@@ -200,6 +200,17 @@ _OF_THE_FILE = (
         feeds=("plan.output-image", "model.output-image", "push.image"),
     ),
     Setting(
+        name="output-claim",
+        description=(
+            "PersistentVolumeClaim that gets a copy of the adapter beside the image, in the"
+            " directory WORKSPACE/sha256-HEX, also as tuning.output.volumeSource; one that the"
+            " installation allows, and not the data's"
+        ),
+        value=CLAIM,
+        default_meaning="no copy",
+        feeds=("plan.output-claim", "push.output-claim"),
+    ),
+    Setting(
         name="push-secret",
         place="tuning.output.imagePushSecret",
         description="Secret of type kubernetes.io/dockerconfigjson for the output image",
@@ -823,6 +834,17 @@ _RUN = (
         decided_by="installer",
         default="[]",
         used_by="the pod of dataset, and the admission policy",
+    ),
+    Setting(
+        name="allowed-output-claims",
+        is_annotation=False,
+        description=(
+            "PersistentVolumeClaims that runs may write copies of adapters to, NAME or PREFIX*; a"
+            " JSON list"
+        ),
+        decided_by="installer",
+        default="[]",
+        used_by="the pods of plan and push, and the admission policy",
     ),
     Setting(
         name=SCORERS,

@@ -136,7 +136,7 @@ def settings_problems(
         _all_problems(with_defaults(settings), outputs or {}, steps),
         _forbidden_secrets(settings),
         _forbidden_priority(settings),
-        _forbidden_claim(settings),
+        _forbidden_claims(settings),
         _without_approval(settings),
         _approved_without_gpu(with_defaults(settings)),
     )
@@ -221,14 +221,23 @@ def priority_problem(name: str, allowed: Sequence[str]) -> str | None:
     )
 
 
-def claim_problem(name: str, allowed: Sequence[str]) -> str | None:
-    """Say why a run may not read the claim; None where the installation allows it."""
+CLAIMS: Mapping[str, tuple[str, str]] = {
+    "data-claim": ("allowed-claims", "--allow-claim"),
+    "output-claim": ("allowed-output-claims", "--allow-output-claim"),
+}
+"""Setting that names a claim -> the setting that lists the allowed ones, and the flag of `argotune
+install` that adds to it. What runs may read is not what they may write to."""
+
+
+def claim_problem(setting: str, name: str, allowed: Sequence[str]) -> str | None:
+    """Say why a run may not use the claim; None where the installation allows it."""
     if is_allowed(name, allowed):
         return None
+    what = "allows" if setting == "data-claim" else "allows to write to"
     return (
-        f"{name!r} is not among the PersistentVolumeClaims that the installation allows: "
+        f"{name!r} is not among the PersistentVolumeClaims that the installation {what}: "
         f"{', '.join(allowed) or 'none'}; an administrator adds it by `argotune install "
-        f"--allow-claim {name}`"
+        f"{CLAIMS[setting][1]} {name}`"
     )
 
 
@@ -382,9 +391,16 @@ def _approved_without_gpu(settings: Mapping[str, str]) -> Iterator[Problem]:
         )
 
 
-def _forbidden_claim(settings: Mapping[str, str]) -> Iterator[Problem]:
-    allowed: list[str] = json.loads(settings.get("allowed-claims", '["*"]'))
-    name = settings.get("data-claim", "")
-    problem = claim_problem(name, allowed) if name else None
-    if problem is not None:
-        yield Problem(setting="data-claim", text=problem)
+def _forbidden_claims(settings: Mapping[str, str]) -> Iterator[Problem]:
+    for setting, (list_name, _) in CLAIMS.items():
+        allowed: list[str] = json.loads(settings.get(list_name, '["*"]'))
+        name = settings.get(setting, "")
+        problem = claim_problem(setting, name, allowed) if name else None
+        if problem is not None:
+            yield Problem(setting=setting, text=problem)
+    if settings.get("output-claim") and settings["output-claim"] == settings.get("data-claim"):
+        yield Problem(
+            setting="output-claim",
+            text=f"{settings['output-claim']!r} is the data's claim too, where the next run would"
+            " read the adapter's JSON files as data; name another one",
+        )

@@ -172,6 +172,7 @@ def test_a_killed_model_leaves_no_trace(kill: Kill, source: str, points: int) ->
 def prepare_push(root: Path) -> None:
     write_adapter(root / "adapter")
     write_tiny_plan(root / "plan.yaml")
+    (root / "claim").mkdir()
 
 
 def run_push(root: Path) -> None:
@@ -179,6 +180,8 @@ def run_push(root: Path) -> None:
         work_dir=root,
         plan_file=root / "plan.yaml",
         image=f"oci:{root / 'image'}",
+        output_claim="adapters",
+        output_dir=root / "claim",
         dataset_digest=DIGEST,
         model_dir="argotune--tiny/0",
         base_loss=3.25,

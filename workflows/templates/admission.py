@@ -248,6 +248,7 @@ def _parameter_rules() -> list[Rule]:
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
     claims = f"'{manifests.install_tag(manifests.ALLOWED_CLAIMS_PATTERN)}'"
+    outputs = f"'{manifests.install_tag(manifests.ALLOWED_OUTPUT_CLAIMS_PATTERN)}'"
     classes = f"'{manifests.install_tag(manifests.ALLOWED_PRIORITY_CLASSES_PATTERN)}'"
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
@@ -286,6 +287,11 @@ def _parameter_rules() -> list[Rule]:
             f"p.name != 'data-claim' || p.value == '' || p.value.matches({claims})",
             "the installation does not allow this PersistentVolumeClaim; an administrator adds it"
             " by `argotune install --allow-claim NAME`",
+        ),
+        _each(
+            f"p.name != 'output-claim' || p.value == '' || p.value.matches({outputs})",
+            "the installation does not allow to write to this PersistentVolumeClaim; an"
+            " administrator adds it by `argotune install --allow-output-claim NAME`",
         ),
     ]
 

@@ -53,7 +53,11 @@ PLAN = replace(
     template_name="plan",
     # It deploys nothing.
     fixed={
-        **{flag: text for flag, text in steps.PLAN.fixed.items() if flag != "api-keys-file"},
+        **{
+            flag: text
+            for flag, text in steps.PLAN.fixed.items()
+            if flag not in ("api-keys-file", "output-dir")
+        },
         **_LOGIN,
         "work-dir": container.WORK_DIR,
         "models": "{{workflow.parameters.models}}",
@@ -65,6 +69,7 @@ PLAN = replace(
     },
     # It also pulls the adapters, which are megabytes or a few gigabytes.
     timeout_seconds=900,
+    pod_spec_patch=None,
 )
 DATASET = replace(
     steps.DATASET,

@@ -148,6 +148,7 @@ def _dag() -> None:
             _result("reason", EVALUATE),
             _result("outcome", EVALUATE),
             _result("reference", PUSH),
+            _result("volume", PUSH),
             _result("report", PUSH),
             approval.output(DECISION),
             approval.output(REASON),

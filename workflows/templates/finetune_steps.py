@@ -31,6 +31,7 @@ from argotune.workflows.templates import step as container
 from argotune.workflows.templates.step import (
     Step,
     data_volume,
+    output_volume,
     quantity,
     secret,
     settings_of_later_steps,
@@ -98,6 +99,7 @@ PLAN = Step(
         "tokenizer-dir": _TOKENIZER_DIR,
         **_MODEL_ACCESS,
         "api-keys-file": _API_KEYS_FILE,
+        "output-dir": container.OUTPUT_DIR,
         "settings": settings_of_later_steps(),
         "installed": manifests.install_tag(manifests.ALL_SETTINGS),
     },
@@ -106,6 +108,8 @@ PLAN = Step(
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.
     timeout_seconds=180,
+    # So that a claim that is missing, or in another zone than the run's volume, shows here too.
+    pod_spec_patch=output_volume(),
 )
 DATASET = Step(
     params=dataset_params,
@@ -274,6 +278,7 @@ PUSH = Step(
         "allowed-hosts": REGISTRIES,
         "push-secret": value_of("push-secret"),
         "created": "{{workflow.creationTimestamp}}",
+        "output-dir": container.OUTPUT_DIR,
         "signing-dir": container.SIGNING_SECRET_DIR,
         "urls": value_of("urls"),
         "validation-urls": value_of("validation-urls"),
@@ -298,6 +303,7 @@ PUSH = Step(
         CA: container.CA_DIR,
     },
     timeout_seconds=2 * 3600,
+    pod_spec_patch=output_volume(),
 )
 DEPLOY = Step(
     params=deploy_params,

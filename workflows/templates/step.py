@@ -62,6 +62,7 @@ API_KEYS_DIR = "/argotune/secrets/api-keys"
 MODEL_SECRET_DIR = "/argotune/secrets/model"
 DATA_SECRET_DIR = "/argotune/secrets/data"
 DATA_DIR = "/argotune/data"
+OUTPUT_DIR = "/argotune/output"
 CA_DIR = "/argotune/ca"
 STOP_DIR = "/argotune/stop"
 
@@ -400,18 +401,29 @@ def _allowed(name: str, pattern: str, *others: str) -> str:
 
 
 def data_volume() -> str:
-    """Return the tag of a patch that mounts the run's claim of data, if the installation allows it.
+    """Return the tag of a patch that mounts the claim of data, if the installation allows it."""
+    return _claim_volume("data-claim", manifests.ALLOWED_CLAIMS_PATTERN, DATA_DIR, read_only=True)
+
+
+def output_volume() -> str:
+    """Return the tag of a patch that mounts the claim for a copy of the adapter, likewise."""
+    pattern = manifests.ALLOWED_OUTPUT_CLAIMS_PATTERN
+    return _claim_volume("output-claim", pattern, OUTPUT_DIR, read_only=False)
+
+
+def _claim_volume(setting: str, allowed: str, directory: str, *, read_only: bool) -> str:
+    """Return the tag of a patch that mounts the claim that a setting names.
 
     Volumes of the template cannot be optional unless they are Secrets or ConfigMaps.
     """
-    name = "data-claim"
-    value_of(name)  # refuses an unknown one
-    value = f"workflow.parameters['{name}']"
-    pattern = manifests.install_tag(manifests.ALLOWED_CLAIMS_PATTERN)
-    claim = {"claimName": "CLAIM", "readOnly": True}
-    mount = {"name": "data", "mountPath": DATA_DIR, "readOnly": True}
+    value_of(setting)  # refuses an unknown one
+    value = f"workflow.parameters['{setting}']"
+    pattern = manifests.install_tag(allowed)
+    volume = setting.removesuffix("-claim")
+    claim = {"claimName": "CLAIM", "readOnly": read_only}
+    mount = {"name": volume, "mountPath": directory, "readOnly": read_only}
     patch = {
-        "volumes": [{"name": "data", "persistentVolumeClaim": claim}],
+        "volumes": [{"name": volume, "persistentVolumeClaim": claim}],
         "containers": [{"name": "main", "volumeMounts": [mount]}],
     }
     # Two braces would end the tag.

@@ -16,11 +16,12 @@ from argotune.steps.settings.run_settings import PREFIX, SETTINGS
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.model import URLS, VALIDATION_URLS, Workspace
 from argotune.workflows.workspace.tags import unsafe
+from argotune.workflows.workspace.volume_source import read_claim
 
 _VALIDATION_SETTING, _START_SETTING = "validation-urls", "start-from"
 _ADAPTER = "tuning.input.adapter"
 _KINDS = ("urls", "image", "volumeSource")
-_CLAIM = "tuning.input.volumeSource.persistentVolumeClaim.claimName"
+_VOLUME = "tuning.input.volumeSource"
 _PULL_SECRETS = "tuning.input.imagePullSecrets"
 _FILE_ADVICE = (
     "a file of this machine, which `argotune run` reads and a cluster's pods do not; put it where"
@@ -28,8 +29,6 @@ _FILE_ADVICE = (
     " tuning.input.volumeSource names"
 )
 _VOLUME_REASONS = {
-    "hostPath": "it is a directory of whatever node the pod lands on, and restricted namespaces"
-    " refuse it",
     "emptyDir": "it is empty",
     "image": "name the image as tuning.input.image",
     "configMap": "a dataset does not fit into one",
@@ -72,7 +71,7 @@ def read_input(
     An image or a claim becomes a URL of its own. No message shows the queries of URLs.
     """
     kind = "urls" if "urls" in fields.overrides else _kind_of(fields)
-    claim = _read_claim(fields) if kind == "volumeSource" else None
+    claim = read_claim(fields, _VOLUME, _VOLUME_REASONS) if kind == "volumeSource" else None
     if kind == "image":
         urls = _checked_image(fields.text("tuning.input.image") or "", fields)
     elif kind == "volumeSource":
@@ -242,27 +241,6 @@ def _checked_image(image: str, fields: Fields) -> tuple[str, ...]:
         fields.problems.append(f"tuning.input.image: {image!r}: {problem}")
         return ()
     return (url,)
-
-
-def _read_claim(fields: Fields) -> str | None:
-    source = fields.get("tuning.input.volumeSource")
-    others = [name for name in source if name != "persistentVolumeClaim"] if source else []
-    for name in others:
-        reason = _VOLUME_REASONS.get(name, "no other kind of volume is mounted")
-        fields.problems.append(
-            f"tuning.input.volumeSource.{name}: {reason}; accepted is persistentVolumeClaim"
-        )
-    claim = fields.text(_CLAIM)
-    if claim is None and not others:
-        fields.problems.append(
-            f"{_CLAIM}: missing; accepted is the name of a PersistentVolumeClaim of the namespace"
-        )
-    if claim is not None and not is_dns_subdomain(claim):
-        fields.problems.append(
-            f"{_CLAIM}: {claim!r}; accepted is the name of a PersistentVolumeClaim"
-        )
-        return None
-    return claim
 
 
 def _read_secret(fields: Fields, annotated: str | None) -> str | None:

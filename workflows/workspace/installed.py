@@ -14,6 +14,7 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.steps.settings.step_params import (
+    CLAIMS,
     claim_problem,
     is_allowed,
     priority_problem,
@@ -35,7 +36,7 @@ def check_installed(
         *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
         *_forbidden_priority(workspace, values),
-        *_forbidden_claim(workspace, values),
+        *_forbidden_claims(workspace, values),
         *host_problems(workspace, values),
         *_missing(workspace.options, values),
     ]
@@ -107,11 +108,16 @@ def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iter
         yield f"{place_of('priority-class')}: {problem}"
 
 
-def _forbidden_claim(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
-    name, allowed = workspace.data_claim, json.loads(values["allowed-claims"])
-    problem = claim_problem(name, allowed) if name else None
-    if problem is not None:
-        yield f"{place_of('data-claim')}: {problem}"
+def _forbidden_claims(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
+    named = {
+        "data-claim": workspace.data_claim,
+        "output-claim": workspace.options.get("output-claim"),
+    }
+    for setting, name in named.items():
+        allowed = json.loads(values[CLAIMS[setting][0]])
+        problem = claim_problem(setting, name, allowed) if name else None
+        if problem is not None:
+            yield f"{place_of(setting)}: {problem}"
 
 
 def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:

@@ -48,10 +48,13 @@ ALLOWED_PRIORITY_CLASSES_PATTERN = "allowed-priority-classes-pattern"
 """Install tag of the pattern that follows from the setting `allowed-priority-classes`."""
 ALLOWED_CLAIMS_PATTERN = "allowed-claims-pattern"
 """Install tag of the pattern that follows from the setting `allowed-claims`."""
+ALLOWED_OUTPUT_CLAIMS_PATTERN = "allowed-output-claims-pattern"
+"""Install tag of the pattern that follows from the setting `allowed-output-claims`."""
 PATTERNS = {
     ALLOWED_SECRETS_PATTERN: "allowed-secrets",
     ALLOWED_PRIORITY_CLASSES_PATTERN: "allowed-priority-classes",
     ALLOWED_CLAIMS_PATTERN: "allowed-claims",
+    ALLOWED_OUTPUT_CLAIMS_PATTERN: "allowed-output-claims",
 }
 """Install tag of a pattern -> the setting that lists the allowed names."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
@@ -175,13 +178,14 @@ def workflow(
 ) -> dict[str, Any]:
     """Build a Workflow that stands alone: the template's spec with the arguments.
 
-    It may use the Secrets, the priority class and the claim that the arguments name.
+    It may use the Secrets, the priority class and the claims that the arguments name.
     """
     values = {name: text for name, text in arguments.items() if name in install_defaults()}
     values.setdefault("allowed-secrets", json.dumps(_secrets_in(arguments)))
     for setting, allowed in (
         ("priority-class", "allowed-priority-classes"),
         ("data-claim", "allowed-claims"),
+        ("output-claim", "allowed-output-claims"),
     ):
         name = arguments.get(setting)
         values.setdefault(allowed, json.dumps([name] if name else []))

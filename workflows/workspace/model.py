@@ -10,6 +10,7 @@ from argotune.steps.settings.run_settings import SETTINGS
 
 URLS, VALIDATION_URLS = "tuning.input.urls", "tuning.input.validationUrls"
 """Fields of the file with URLs."""
+OUTPUT_VOLUME = "tuning.output.volumeSource"
 Options = Mapping[str, str]
 """The settings of annotations or flags, by their names in the table of settings: the checked texts
 of the file. A setting that is not given is missing."""

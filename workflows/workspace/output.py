@@ -1,4 +1,4 @@
-"""tuning.output: the image of the adapter, and the Secret for its push."""
+"""tuning.output: the image of the adapter, the Secret for its push, and a claim for a copy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from pathlib import Path
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.steps.registry.policy import internal_registry
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.model import OUTPUT_VOLUME
+from argotune.workflows.workspace.volume_source import read_claim
 
 _IMAGE = "tuning.output.image"
 _SECRET = "tuning.output.imagePushSecret"
+_CLAIM_SETTING = "output-claim"
+_VOLUME_REASONS = {
+    "emptyDir": "it goes with the pod",
+    "image": "name the image as tuning.output.image",
+    "configMap": "an adapter does not fit into one",
+    "secret": "an adapter does not fit into one",
+}
 _ACCEPTED = "REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout on disk"
 
 
@@ -28,13 +38,12 @@ def read_output(fields: Fields, base_dir: Path) -> Output:
 
     A name whose only faults are capital letters and underscores counts as a placeholder.
     """
-    if fields.get("tuning.output.volumeSource") is not None:
-        fields.problems.append(
-            "tuning.output.volumeSource: not supported, because a volume has no digest to deploy; "
-            f"accepted is tuning.output.image: {_ACCEPTED}"
+    accepted = _ACCEPTED
+    if fields.get(OUTPUT_VOLUME) is not None:
+        accepted += (
+            f"; the service and its versions are made of the image, and {OUTPUT_VOLUME} is a copy"
         )
-        return Output(image="", push_secret=None)
-    text = fields.required_text(_IMAGE, _ACCEPTED, flag="output-image")
+    text = fields.required_text(_IMAGE, accepted, flag="output-image")
     secret = fields.text(_SECRET, flag="push-secret")
     if text is None:
         return Output(image="", push_secret=secret)
@@ -46,6 +55,22 @@ def read_output(fields: Fields, base_dir: Path) -> Output:
     warn_of_internal_registry(text, fields, fields.shown(_IMAGE, "output-image"))
     _check_secret(secret, fields)
     return Output(image=text, push_secret=secret)
+
+
+def read_output_claim(fields: Fields, annotated: str | None) -> str | None:
+    """Read tuning.output.volumeSource, or the annotation or flag that stands for it; None: neither.
+
+    The annotation is for a file that Kaito reads too: there an image excludes a volumeSource.
+    """
+    if fields.get(OUTPUT_VOLUME) is None:
+        return annotated
+    if annotated and _CLAIM_SETTING not in fields.overrides:
+        fields.problems.append(
+            f"{OUTPUT_VOLUME} and metadata.annotations.{PREFIX}{_CLAIM_SETTING}: both are given;"
+            " keep one"
+        )
+    claim = read_claim(fields, OUTPUT_VOLUME, _VOLUME_REASONS)
+    return annotated or claim
 
 
 def warn_of_internal_registry(image: str, fields: Fields, place: str) -> None:

@@ -29,9 +29,14 @@ from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
 from argotune.workflows.workspace.input import Reach, read_adapter, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
-from argotune.workflows.workspace.model import VALIDATION_URLS, Workspace, provider_of
+from argotune.workflows.workspace.model import (
+    OUTPUT_VOLUME,
+    VALIDATION_URLS,
+    Workspace,
+    provider_of,
+)
 from argotune.workflows.workspace.nodes import check_node
-from argotune.workflows.workspace.output import read_output
+from argotune.workflows.workspace.output import read_output, read_output_claim
 from argotune.workflows.workspace.preset import (
     read_method,
     read_model_access_secret,
@@ -172,6 +177,9 @@ def _read(
         )
     is_local = on_this_machine or provider_of(options) == "local"
     output = read_output(fields, base_dir)
+    output_claim = read_output_claim(fields, options.pop("output-claim", None))
+    if output_claim is not None:
+        options["output-claim"] = output_claim
     name, labels = _read_name(fields), read_labels(fields)
     preset, method = read_preset(fields), read_method(fields)
     data = read_input(
@@ -283,8 +291,8 @@ def _check_steps(
 
 
 def _place_in_file(name: str, fields: Fields) -> str:
-    is_field = name == "validation-urls" and fields.get(VALIDATION_URLS)
-    return VALIDATION_URLS if is_field else place_of(name)
+    field = {"validation-urls": VALIDATION_URLS, "output-claim": OUTPUT_VOLUME}.get(name)
+    return field if field and fields.get(field) else place_of(name)
 
 
 def _check_texts(workspace: Workspace, fields: Fields) -> None:

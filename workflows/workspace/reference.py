@@ -16,6 +16,7 @@ _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",
     "allow-files": "always false on a cluster",
     "allowed-claims": "`argotune install --allow-claim`",
+    "allowed-output-claims": "`argotune install --allow-output-claim`",
     "scorer-images": "`argotune install --scorer-image`",
     "allowed-hosts": "`argotune install --allow-host`",
     "allowed-secrets": "`argotune install --allow-secret`",
@@ -52,6 +53,7 @@ the value, and what is accepted; an unknown field is a problem too.
 | `tuning.input.adapter` | adapter with whose weights training begins, the same as `argotune.dev/start-from`: `live`, the one in service, or an image |
 | `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
 | `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
+| `tuning.output.volumeSource` | beside the image: `persistentVolumeClaim.claimName`, which gets a copy of the adapter, the same as `argotune.dev/output-claim` |
 
 ## Dataset files
 
@@ -107,6 +109,17 @@ read-only and by the dataset pod alone; where it is ReadWriteOnce, no pod on ano
 meanwhile, and its disk must be in the zone of the run's. With `argotune run` the claim is the
 directory `claims/NAME` of `$ARGOTUNE_HOME`. The rules of addresses and checks:
 [steps/dataset](../../steps/dataset/README.md#where-data-comes-from).
+
+## A copy of the adapter on a claim
+
+`tuning.output.volumeSource`, or the annotation `argotune.dev/output-claim` in a file that Kaito reads
+too, names a PersistentVolumeClaim that `argotune install --allow-output-claim` permits. The image is
+made all the same, for the service and its versions are made of it. The files of each adapter go to
+`WORKSPACE/sha256-HEX` on the claim, HEX the digest of its image, those of one that the gate rejected
+to `WORKSPACE/rejected-HEX`; the run's output `volume` says where. Nothing there is changed or deleted
+later. The pods of `plan` and `push` mount the claim, so a run whose claim is missing, cannot be
+written to or is in another zone than its disk ends before anything costs money. The rule of
+ReadWriteOnce is that of the data's claim, and with `argotune run` the directory is the same.
 
 ## Beginning with an adapter
 

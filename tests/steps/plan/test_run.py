@@ -56,6 +56,13 @@ def test_plan_of_this_machine_has_no_gpu_and_no_warning() -> None:
     assert plan.warnings == []
 
 
+def test_the_claim_for_the_adapter_is_tried_before_anything_costs(tmp_path: Path) -> None:
+    run(params(output_claim="adapters", output_dir=tmp_path), progress=Progress())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(PermanentError, match=r"output-claim: adapters: .* nothing can be written"):
+        run(params(output_claim="adapters", output_dir=Path("/proc")), progress=Progress())
+
+
 def test_alias_is_resolved_to_the_presets_name() -> None:
     plan = make_plan(params(preset="Mistral-7B-v0.3", instance_type="Standard_NC24ads_A100_v4"))
     assert plan.model.preset == "mistral-7b"

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
@@ -88,6 +88,33 @@ def test_a_layout_needs_no_registry_and_no_skopeo(
         {"org.opencontainers.image.ref.name": tag}
         for tag in ("candidate", "latest", statement_tag(result.digest))
     ]
+
+
+def test_a_claim_gets_a_copy_under_the_images_digest(work_dir: Path, tmp_path: Path) -> None:
+    claim = tmp_path / "claim"
+    claim.mkdir()
+    wanted = {"output_claim": "adapters", "output_dir": claim}
+    result = run(params(work_dir, f"oci:{tmp_path}/out", **wanted), progress=Progress())
+    name = f"phi-tuned/{result.digest.replace(':', '-')}"
+    assert result.volume == f"volume://adapters/{name}"
+    copied = {path.name: path.read_bytes() for path in (claim / name).iterdir()}
+    assert copied == {path.name: path.read_bytes() for path in (work_dir / "adapter").iterdir()}
+    # Somebody may be reading it.
+    inode = (claim / name).stat().st_ino
+    again = run(params(work_dir, f"oci:{tmp_path}/out", **wanted), progress=Progress())
+    assert (again.volume, (claim / name).stat().st_ino) == (result.volume, inode)
+
+
+def test_a_rejected_adapters_copy_says_so(work_dir: Path, tmp_path: Path) -> None:
+    wanted = {"output_claim": "adapters", "output_dir": tmp_path, "verdict": "rejected"}
+    result = run(params(work_dir, f"oci:{tmp_path}/out", **wanted), progress=Progress())
+    assert result.volume == f"volume://adapters/phi-tuned/rejected-{result.digest[7:19]}"
+
+
+def test_a_claim_that_is_not_mounted_is_named(work_dir: Path, tmp_path: Path) -> None:
+    wanted = {"output_claim": "adapters", "output_dir": tmp_path / "absent"}
+    with pytest.raises(ParamsError, match="claim adapters is not mounted"):
+        run(params(work_dir, f"oci:{tmp_path}/out", **wanted), progress=Progress())
 
 
 @needs_skopeo

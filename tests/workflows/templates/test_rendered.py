@@ -18,7 +18,7 @@ from argotune.steps.dataset import params as dataset_params
 from argotune.steps.provision import params as provision_params
 from argotune.steps.release import params as release_params
 from argotune.steps.settings.run_settings import installer_settings
-from argotune.steps.settings.step_params import settings_problems
+from argotune.steps.settings.step_params import CLAIMS, settings_problems
 from argotune.workflows.engine.controller.retry import retry_scope
 from argotune.workflows.engine.language.expr import evaluate, evaluate_bool
 from argotune.workflows.engine.model import Node, NodeType, Phase
@@ -372,6 +372,13 @@ def test_what_needs_a_node_waits_in_the_runs_queue_with_an_allowed_priority(
 
 
 @pytest.mark.parametrize(
+    ("setting", "steps", "directory", "is_read_only"),
+    [
+        ("data-claim", ["dataset"], "/argotune/data", True),
+        ("output-claim", ["plan", "push"], "/argotune/output", False),
+    ],
+)
+@pytest.mark.parametrize(
     ("allowed", "given", "mounted"),
     [
         ('["rows-*"]', "rows-2024", "rows-2024"),
@@ -380,24 +387,30 @@ def test_what_needs_a_node_waits_in_the_runs_queue_with_an_allowed_priority(
         ("[]", "", None),
     ],
 )
-def test_dataset_alone_mounts_an_allowed_claim_read_only(
-    allowed: str, given: str, mounted: str | None
+def test_only_the_steps_that_use_a_claim_mount_it_if_it_is_allowed(
+    setting: str,
+    steps: list[str],
+    directory: str,
+    is_read_only: bool,
+    allowed: str,
+    given: str,
+    mounted: str | None,
 ) -> None:
-    filled = manifests.template({"allowed-claims": allowed})["spec"]
+    filled = manifests.template({CLAIMS[setting][0]: allowed})["spec"]
     patches = {item["name"]: item.get("podSpecPatch", "") for item in filled["templates"]}
-    assert [name for name, patch in patches.items() if "data-claim" in patch] == ["dataset"]
-    tag = patches["dataset"]
+    assert [name for name, patch in patches.items() if setting in patch] == steps
+    (tag,) = {patches[step] for step in steps}
     assert tag.index("}}") == len(tag) - 2, "Argo ends a tag at the first braces"
-    environment = {"workflow": {"parameters": {"data-claim": given}}}
+    environment = {"workflow": {"parameters": {setting: given}}}
     patch = json.loads(str(evaluate(tag.removeprefix("{{=").removesuffix("}}"), environment)))
     if mounted is None:
         assert patch == {}
         return
-    claim = {"claimName": mounted, "readOnly": True}
-    assert patch["volumes"] == [{"name": "data", "persistentVolumeClaim": claim}]
-    (container,) = patch["containers"]
+    (volume,), (container,) = patch["volumes"], patch["containers"]
+    assert volume["persistentVolumeClaim"] == {"claimName": mounted, "readOnly": is_read_only}
     assert container["name"] == "main"
-    assert [mount["readOnly"] for mount in container["volumeMounts"]] == [True]
+    (mount,) = container["volumeMounts"]
+    assert mount == {"name": volume["name"], "mountPath": directory, "readOnly": is_read_only}
 
 
 def test_keys_of_the_datas_secret_become_variables_of_dataset_alone() -> None:

@@ -65,6 +65,27 @@ def test_claim_of_kaito_becomes_a_url_and_the_datas_claim() -> None:
     assert to_parameters(found)["data-claim"] == "rows"
 
 
+def test_claim_for_a_copy_of_the_adapter_is_a_field_or_an_annotation() -> None:
+    source = {"persistentVolumeClaim": {"claimName": "adapters"}}
+    in_field = {"tuning/output/volumeSource": source}
+    as_annotation = {"metadata/annotations": {"argotune.dev/output-claim": "adapters"}}
+    for changes in (in_field, as_annotation):
+        assert to_parameters(read(changed(changes)))["output-claim"] == "adapters"
+    assert problems_of(changed({**in_field, **as_annotation})) == [
+        "tuning.output.volumeSource and metadata.annotations.argotune.dev/output-claim: both are"
+        " given; keep one"
+    ]
+
+
+def test_the_datas_claim_gets_no_adapter() -> None:
+    source = {"persistentVolumeClaim": {"claimName": "rows"}}
+    changes = {"tuning/input": {"volumeSource": source}, "tuning/output/volumeSource": source}
+    assert problems_of(changed(changes)) == [
+        "tuning.output.volumeSource: 'rows' is the data's claim too, where the next run would read"
+        " the adapter's JSON files as data; name another one"
+    ]
+
+
 def test_the_annotation_names_the_datas_secret() -> None:
     found = read(changed({"metadata/annotations": {"argotune.dev/data-secret": "hub"}}))
     assert to_parameters(found)["data-secret"] == "hub"

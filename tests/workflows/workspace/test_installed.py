@@ -88,6 +88,16 @@ def test_only_a_claim_that_the_installation_allows_is_accepted() -> None:
     check_installed(read(text), template({**ALLOWED, "allowed-claims": '["rows"]'}))
 
 
+def test_a_claim_to_read_from_is_none_to_write_to() -> None:
+    text = changed({"metadata/annotations": {"argotune.dev/output-claim": "adapters"}})
+    assert problems_of(text, allowed_claims='["adapters"]') == [
+        f"{HERE}output-claim: 'adapters' is not among the PersistentVolumeClaims that the"
+        " installation allows to write to: none; an administrator adds it by `argotune install"
+        " --allow-output-claim adapters`"
+    ]
+    check_installed(read(text), template({**ALLOWED, "allowed-output-claims": '["adapters"]'}))
+
+
 def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
     check_installed(read(WORKSPACE), template({"allowed-secrets": '["my-*"]'}))
     assert problems_of(WORKSPACE, allowed_secrets='["my", "xmy-*"]')

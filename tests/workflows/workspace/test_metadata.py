@@ -60,6 +60,7 @@ ALL = {
     "without-held-out-rows": "reject",
     "gate-answers": "3",
     "gate-answer-tokens": "64",
+    "output-claim": "adapters",
     "service-gpus": "0",
     "service-port": "8123",
     "service-load-in-4bit": "true",

@@ -348,10 +348,24 @@ def test_a_wrong_name_is_told_once(name: str | None) -> None:
             "keys than .dockerconfigjson too",
         ),
         (
-            {"tuning/output": {"volumeSource": {"emptyDir": {}}}},
-            "tuning.output.volumeSource: not supported, because a volume has no digest to deploy; "
-            "accepted is tuning.output.image: REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for "
-            "an OCI layout on disk",
+            {
+                "tuning/output": {
+                    "volumeSource": {"persistentVolumeClaim": {"claimName": "adapters"}},
+                    "imagePushSecret": "my-secret",
+                }
+            },
+            "tuning.output.image: missing; accepted is REGISTRY/REPOSITORY:TAG, or "
+            "oci:DIRECTORY[:TAG] for an OCI layout on disk; the service and its versions are made "
+            "of the image, and tuning.output.volumeSource is a copy",
+        ),
+        (
+            {"tuning/output/volumeSource": {"emptyDir": {}}},
+            "tuning.output.volumeSource.emptyDir: it goes with the pod; accepted is "
+            "persistentVolumeClaim",
+        ),
+        (
+            {"tuning/output/volumeSource": "adapters"},
+            "tuning.output.volumeSource: 'adapters'; accepted is persistentVolumeClaim",
         ),
         (
             {"tuning/output": None},

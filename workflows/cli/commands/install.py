@@ -163,6 +163,18 @@ def install(
     no_allow_claims: Annotated[
         bool, typer.Option("--no-allow-claims", rich_help_panel=_DATA, help=_NO_LONGER)
     ] = False,
+    allow_output_claim: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_DATA,
+            metavar="NAME|PREFIX*",
+            help="PersistentVolumeClaim that runs may write copies of adapters to, beside those"
+            " that are installed; may be given several times.",
+        ),
+    ] = None,
+    no_allow_output_claims: Annotated[
+        bool, typer.Option("--no-allow-output-claims", rich_help_panel=_DATA, help=_NO_LONGER)
+    ] = False,
     scorer_image: Annotated[
         list[str] | None,
         typer.Option(
@@ -241,6 +253,8 @@ def install(
         no_allow_priority_classes=no_allow_priority_classes,
         allow_claim=allow_claim,
         no_allow_claims=no_allow_claims,
+        allow_output_claim=allow_output_claim,
+        no_allow_output_claims=no_allow_output_claims,
         scorer_image=scorer_image,
         no_scorer_images=no_scorer_images,
         ca_file=ca_file,
@@ -271,6 +285,8 @@ def _settings(
     no_allow_priority_classes: bool,
     allow_claim: list[str] | None,
     no_allow_claims: bool,
+    allow_output_claim: list[str] | None,
+    no_allow_output_claims: bool,
     scorer_image: list[str] | None,
     no_scorer_images: bool,
     ca_file: Path | None,
@@ -287,6 +303,7 @@ def _settings(
         "allowed_secrets": no_allow_secrets,
         "allowed_priority_classes": no_allow_priority_classes,
         "allowed_claims": no_allow_claims,
+        "allowed_output_claims": no_allow_output_claims,
         "scorer_images": no_scorer_images,
     }
     ca = None
@@ -309,6 +326,7 @@ def _settings(
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
         allowed_claims=_allowed(allow_claim, none=no_allow_claims),
+        allowed_output_claims=_allowed(allow_output_claim, none=no_allow_output_claims),
         scorer_images=_scorers(scorer_image, none=no_scorer_images),
         emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,

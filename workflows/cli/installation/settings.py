@@ -23,7 +23,13 @@ Object = dict[str, Any]
 
 VERSION_LABEL = "app.kubernetes.io/version"
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
-_LISTS = ("allowed_hosts", "allowed_secrets", "allowed_priority_classes", "allowed_claims")
+_LISTS = (
+    "allowed_hosts",
+    "allowed_secrets",
+    "allowed_priority_classes",
+    "allowed_claims",
+    "allowed_output_claims",
+)
 _OF_MODELS = ("models_size", "models_storage_class", "models_access_mode")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
 _NAMES = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
@@ -58,6 +64,8 @@ class Settings:
     """NAME or PREFIX* of PriorityClasses that runs may use."""
     allowed_claims: tuple[str, ...] | None = None
     """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
+    allowed_output_claims: tuple[str, ...] | None = None
+    """NAME or PREFIX* of PersistentVolumeClaims that runs may write copies of adapters to."""
     scorer_images: Mapping[str, str] | None = None
     """Images of the scorers that runs may name, REPOSITORY@sha256:HEX by name."""
     api_server: tuple[str, ...] | None = None
@@ -190,6 +198,7 @@ class Settings:
             ("secret", "Secret", self.allowed_secrets),
             ("priority-class", "PriorityClass", self.allowed_priority_classes),
             ("claim", "PersistentVolumeClaim", self.allowed_claims),
+            ("output-claim", "PersistentVolumeClaim", self.allowed_output_claims),
         )
         for flag, kind, names in given:
             for name in names or ():
@@ -253,6 +262,7 @@ def installed_settings(
             "allowed_secrets": _with_own_secrets(_items(values.get("allowed-secrets"))),
             "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
             "allowed_claims": _items(values.get("allowed-claims")),
+            "allowed_output_claims": _items(values.get("allowed-output-claims")),
             "scorer_images": json.loads(values[SCORERS]) if SCORERS in values else None,
             "require_signature": _truth(values.get("require-signature")),
             "verification_key": values.get("verification-key") or None,

@@ -220,9 +220,11 @@ def test_a_tag_of_ones_own_stays_and_that_of_the_version_follows_it(
 
 def test_what_changes_of_the_settings_is_printed(argotune: Argotune, api: ApiServer) -> None:
     install(argotune, "--storage-class=fast", "--models-size=1Gi", "--allow-claim=data")
-    answer = argotune("install", "--storage-class=", "--models-size=2Gi", "--no-allow-claims")
+    emptied = ("--storage-class=", "--models-size=2Gi", "--no-allow-claims")
+    answer = argotune("install", *emptied, "--allow-output-claim=out-*")
     assert changes(answer) == [
         "allowed-claims: data -> none",
+        "allowed-output-claims: none -> out-*",
         "storage-class: fast -> none",
         "models-size: 1Gi -> 2Gi",
     ]
