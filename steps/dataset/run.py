@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -16,6 +17,7 @@ import httpx
 from msgspec.structs import asdict
 
 from argotune.steps.common import log
+from argotune.steps.common.addresses import Resolve, resolve
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.data_report import PAGE, DataReport, write_report
@@ -52,6 +54,7 @@ from argotune.steps.dataset.sources import (
 )
 from argotune.steps.dataset.stores import Stores
 from argotune.steps.dataset.token_counts import TokenCounts
+from argotune.steps.registry.guard import Connect
 from argotune.steps.web.guard import (
     CheckedAddresses,
     GuardedTransport,
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from argotune.steps.dataset.judge import Judge
 
 NewDownloader = Callable[[Params, httpx.Client], Downloader]
+NewStores = Callable[[Params, UrlPolicy, httpx.Client, Mapping[str, str]], Stores]
 
 _MOST_PACKED_ROWS = 5_000_000
 """Packing takes a hundred bytes a row, and as many rows make so many steps that few care."""
@@ -95,11 +99,32 @@ def new_downloader(
     )
 
 
+def new_stores(
+    params: Params,
+    policy: UrlPolicy,
+    client: httpx.Client,
+    environment: Mapping[str, str],
+    *,
+    resolve: Resolve = resolve,
+    connect: Connect = socket.create_connection,
+) -> Stores:
+    """The object stores, whose names are resolved and checked by the policy."""
+    return Stores(
+        CheckedAddresses(policy=policy, resolve=resolve),
+        environment,
+        client=client,
+        secret=params.data_secret,
+        ca_file=params.ca_file,
+        connect=connect,
+    )
+
+
 def run(
     params: Params,
     *,
     progress: Progress,
     downloader: NewDownloader = new_downloader,
+    stores: NewStores = new_stores,
     environment: Mapping[str, str] = os.environ,
 ) -> Result:
     """Create work_dir/dataset, unless a complete one of the same inputs exists.
@@ -131,7 +156,7 @@ def run(
     (directory / record.NAME).unlink(missing_ok=True)
     held_out = frozenset() if validation_urls else _held_out(params, data)
     downloads, all_urls = params.work_dir / "downloads", [*urls, *validation_urls]
-    with _opened(params, policy, downloader, environment) as (loader, locator):
+    with _opened(params, policy, downloader, stores, environment) as (loader, locator):
         unchanged = _unchanged(params, key_of(inputs, held_out), locator, all_urls)
         if unchanged is not None:
             return unchanged
@@ -183,17 +208,13 @@ def _opened(
     params: Params,
     policy: UrlPolicy,
     downloader: NewDownloader,
+    stores: NewStores,
     environment: Mapping[str, str],
 ) -> Iterator[tuple[Downloader, Locator]]:
     """Yield what finds and fetches the files, while its connections are open."""
     with (
         new_client(params, policy) as client,
-        Stores(
-            CheckedAddresses(policy=policy),
-            environment,
-            client=client,
-            secret=params.data_secret,
-        ) as stores,
+        stores(params, policy, client, environment) as opened,
     ):
         loader = downloader(params, client)
         yield (
@@ -202,7 +223,7 @@ def _opened(
                 params,
                 params.work_dir / "downloads",
                 downloader=loader,
-                stores=stores,
+                stores=opened,
                 environment=environment,
             ),
         )

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +24,16 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
+import pyarrow as pa
 from pyarrow import fs
 
+from argotune.steps.common import certificates
 from argotune.steps.common.errors import ParamsError, PermanentError, StepError, TransientError
 from argotune.steps.common.printable import printable
 from argotune.steps.dataset.answers import TryAgain
 from argotune.steps.dataset.selection import fixed_directory, is_pattern, select
-from argotune.steps.registry.guard import Guard, guarded
-from argotune.steps.web.guard import CheckedAddresses
+from argotune.steps.registry.guard import Connect, Guard, guarded
+from argotune.steps.web.guard import CheckedAddresses, tls_context
 
 _S3 = "https://s3.amazonaws.com"
 _REGION = "us-east-1"
@@ -43,6 +47,7 @@ _REFUSED = re.compile(
     r"|credential|HTTP status 40[13]\b|\b40[13] ",
     re.IGNORECASE,
 )
+_UNTRUSTED = re.compile(r"SSL peer certificate|self.signed certificate|curlCode: 60")
 _MISSING = re.compile(r"NO_SUCH|NOT_FOUND|NotFound|HTTP status 404|\b404 ", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"PermanentRedirect|HTTP status 301|configured region", re.IGNORECASE)
 _MOST_REASON_CHARACTERS = 300
@@ -64,8 +69,7 @@ class StoreFile:
 
     def chunks(self, offset: int) -> Iterator[bytes]:
         """Read the file from an offset on. Raises TryAgain, PermanentError."""
-        with self._store.errors(self.url), self._store.files.open_input_file(self._path) as file:
-            file.seek(offset)
+        with self._store.errors(self.url), self._store.open(self._path, offset) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
         if self._store.version(self.url, self._path)[0] != self.version:
@@ -82,13 +86,19 @@ class Stores:
         *,
         client: httpx.Client,
         secret: str,
+        ca_file: Path | None = None,
+        connect: Connect = socket.create_connection,
     ) -> None:
         self._addresses = addresses
         self._environment = environment
         self._client = client
         self._secret = secret
+        self._ca_file = certificates.file_or_none(ca_file)
+        self._connect = connect
         self._stack = contextlib.ExitStack()
         self._guard: Guard | None = None
+        self._authorities: str | None = None
+        """File of the trusted ones, where the installation has one of its own."""
         self._opened: dict[tuple[str, str], _Store] = {}
 
     def __enter__(self) -> Stores:
@@ -143,6 +153,7 @@ class Stores:
         if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
             raise ParamsError("AWS_ENDPOINT_URL: accepted is https://HOST or http://HOST:PORT")
         options = s3_login(self._environment)
+        options["tls_ca_file_path"] = self._authorities
         options["region"] = self._environment.get("AWS_REGION") or _REGION
         if endpoint.geturl() == _S3:
             options["region"] = self._environment.get("AWS_REGION") or self._region_of(bucket)
@@ -176,10 +187,24 @@ class Stores:
 
     def _proxy(self) -> Guard:
         if self._guard is None:
-            self._guard = self._stack.enter_context(guarded(self._addresses, self._environment))
+            self._guard = self._stack.enter_context(
+                guarded(self._addresses, self._environment, connect=self._connect)
+            )
             # Otherwise the SDK asks the metadata service, which no pod of a run reaches.
             self._stack.enter_context(_variables({"AWS_EC2_METADATA_DISABLED": "true"}))
+            if self._ca_file is not None:
+                self._authorities = self._write_authorities(self._ca_file)
+                # OpenSSL's, for Google's and Azure's libraries.
+                self._stack.enter_context(_variables({"SSL_CERT_FILE": self._authorities}))
         return self._guard
+
+    def _write_authorities(self, ca_file: Path) -> str:
+        """The authorities that https has, in one file: a library's own file replaces the others."""
+        trusted = tls_context(ca_file).get_ca_certs(binary_form=True)
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        path = Path(directory, "authorities.pem")
+        path.write_text("".join(map(ssl.DER_cert_to_PEM_cert, trusted)))
+        return str(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +238,7 @@ class _Store:
 
     def version(self, url: str, path: str) -> tuple[str, bool]:
         """What changes with the file, its ETag, else the time of the last change; and which."""
-        with self.errors(url), self.files.open_input_file(path) as file:
+        with self.errors(url), self.open(path) as file:
             metadata = {key.lower(): value for key, value in (file.metadata() or {}).items()}
         etag = metadata.get("etag")
         found = etag or metadata.get("last-modified") or b""
@@ -222,6 +247,21 @@ class _Store:
                 return str(self.files.get_file_info(path).mtime_ns), False
         text = found.decode(errors="replace") if isinstance(found, bytes) else str(found)
         return text, bool(etag)
+
+    def open(self, path: str, offset: int = 0) -> pa.NativeFile:
+        """Open a file to be read from an offset on.
+
+        Not at random where the store is Google's: whether such a file is open, pyarrow 26 asks the
+        server while it holds Python's lock, without which the proxy's threads never answer.
+        """
+        if not isinstance(self.files, fs.GcsFileSystem):
+            file = self.files.open_input_file(path)
+            file.seek(offset)
+            return file
+        file = self.files.open_input_stream(path, compression=None)
+        while offset > 0:
+            offset -= len(file.read(min(offset, _CHUNK_BYTES))) or offset
+        return file
 
     @contextlib.contextmanager
     def errors(self, url: str) -> Iterator[None]:
@@ -280,7 +320,7 @@ def _as_step_errors(url: str, guard: Guard, secret: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise PermanentError(f"{url}: there is no such file; check bucket and path") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         if guard.failure is not None:
             failure, guard.failure = guard.failure, None
             if isinstance(failure, TransientError):
@@ -291,6 +331,10 @@ def _as_step_errors(url: str, guard: Guard, secret: str) -> Iterator[None]:
 
 def _error_of(error: Exception, url: str, secret: str) -> Exception:
     text = re.sub(r"\?[^\s'\"]+", "", printable(str(error)))[:_MOST_REASON_CHARACTERS]
+    if _UNTRUSTED.search(text):
+        return PermanentError(
+            f"{url}: the server's certificate is not trusted: {text}; {certificates.ADVICE}"
+        )
     if _ELSEWHERE.search(text):
         return PermanentError(f"{url}: {text}; set the region as AWS_REGION in Secret {secret}")
     if _REFUSED.search(text):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import re
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,18 @@ from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.params import Params, Result
-from argotune.steps.dataset.run import run
+from argotune.steps.dataset.run import NewStores, new_stores, run
 from argotune.steps.dataset.stores import Stores, azure_options, s3_login
 from argotune.steps.dataset.target import Target
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.skopeo import Registry, push
 from argotune.steps.web.guard import CheckedAddresses, ForbiddenAddress, UrlPolicy
-from tests.fakes import registry, tls
+from tests.fakes import azure_storage, google_storage, registry, tls
+from tests.fakes.azure_storage import FakeAzureStorage, fake_azure_storage
+from tests.fakes.google_storage import FakeGoogleStorage, fake_google_storage
 from tests.fakes.http import file_server
 from tests.fakes.hub import COMMIT, FakeHub, fake_hub
+from tests.fakes.listening import KeepAlive, listening
 from tests.steps.dataset.test_run import NewParams, jsonl, new_params, parquet, patient, rows
 from tests.steps.model.test_image import GZIP, Layout, tar
 
@@ -70,8 +76,53 @@ def s3() -> Iterator[dict[str, str]]:
     server.stop()
 
 
-def make(params: Params, **environment: str) -> Result:
-    return run(params, progress=Progress(), downloader=patient, environment=environment)
+@dataclass(frozen=True)
+class Clouds:
+    """Google's and Azure's stores with the rows, under their own names, and how to reach them."""
+
+    google: FakeGoogleStorage
+    azure: FakeAzureStorage
+    certificate: Path
+    """The authority that signed theirs."""
+
+    @property
+    def stores(self) -> NewStores:
+        return functools.partial(new_stores, resolve=self._resolve, connect=self._connect)
+
+    def source(self, kind: str) -> tuple[str, dict[str, str]]:
+        """The URL of the bucket, and the login."""
+        if kind == "gs":
+            return "gs://rows", {"GOOGLE_APPLICATION_CREDENTIALS_JSON": self.google.key_file()}
+        key = {"AZURE_STORAGE_KEY": azure_storage.KEY}
+        return f"abfss://rows@{self.azure.account}.dfs.core.windows.net", key
+
+    def _resolve(self, host: str, port: int) -> list[str]:
+        return ["127.0.0.2" if host == google_storage.HOST else "127.0.0.3"]
+
+    def _connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        assert address[1] == 443
+        port = self.google.port if address[0] == "127.0.0.2" else self.azure.port
+        return socket.create_connection(("127.0.0.1", port), timeout)
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> Iterator[Clouds]:
+    hosts = [google_storage.HOST, *azure_storage.HOSTS]
+    (tmp_path / "clouds").mkdir()
+    certificate, key = tls.self_signed(tmp_path / "clouds", hosts)
+    with (
+        fake_google_storage(tls.server_context(certificate, key)) as google,
+        fake_azure_storage(tls.server_context(certificate, key)) as azure,
+    ):
+        files = {f"data/{name}": body for name, body in NAMES.items()}
+        google.buckets["rows"], azure.containers["rows"] = files, files
+        yield Clouds(google=google, azure=azure, certificate=certificate)
+
+
+def make(params: Params, stores: NewStores = new_stores, **environment: str) -> Result:
+    return run(
+        params, progress=Progress(), downloader=patient, stores=stores, environment=environment
+    )
 
 
 def pushed(tmp_path: Path, host: str, files: dict[str, bytes]) -> str:
@@ -86,7 +137,7 @@ def pushed(tmp_path: Path, host: str, files: dict[str, bytes]) -> str:
 
 @pytest.fixture
 def from_each(
-    new_params: NewParams, hub: FakeHub, s3: dict[str, str], tmp_path: Path
+    new_params: NewParams, hub: FakeHub, s3: dict[str, str], clouds: Clouds, tmp_path: Path
 ) -> Iterator[Callable[[str], tuple[Params, dict[str, str]]]]:
     """Parameters and variables to read the rows from a kind of source."""
     directory = tmp_path / "files"
@@ -102,7 +153,7 @@ def from_each(
         def make_params(kind: str) -> tuple[Params, dict[str, str]]:
             settings: dict[str, Any] = {
                 "work": kind,
-                "allow_loopback": kind in ("https", "hf", "s3"),
+                "allow_loopback": kind in ("https", "hf", "s3", "gs", "abfss"),
             }
             environment: dict[str, str] = {}
             match kind:
@@ -118,6 +169,9 @@ def from_each(
                     environment = {"HF_ENDPOINT": hub.endpoint}
                 case "s3":
                     urls, environment = ["s3://rows/data/"], s3
+                case "gs" | "abfss":
+                    url, environment = clouds.source(kind)
+                    urls, settings["ca_file"] = [f"{url}/data/"], clouds.certificate
                 case "oci":
                     (tmp_path / "layout").mkdir(exist_ok=True)
                     files = {f"data/{name}": body for name, body in NAMES.items()}
@@ -131,19 +185,89 @@ def from_each(
         yield make_params
 
 
-KINDS = ["https", "hf", "s3", "oci", "volume", "path"]
+KINDS = ["https", "hf", "s3", "gs", "abfss", "oci", "volume", "path"]
 
 
 def test_the_same_rows_from_every_source_are_one_dataset(
-    from_each: Callable[[str], tuple[Params, dict[str, str]]],
+    from_each: Callable[[str], tuple[Params, dict[str, str]]], clouds: Clouds
 ) -> None:
     digests = {}
+    clouds.google.page = clouds.azure.page = 2
     for kind in KINDS:
         params, environment = from_each(kind)
-        result = make(params, **environment)
+        result = make(params, clouds.stores, **environment)
         assert (result.rows, result.duplicate_rows) == (1000, 0)
         digests[kind] = result.digest
     assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.parametrize("kind", ["gs", "abfss"])
+def test_an_object_of_a_cloud_is_fetched_from_where_the_last_try_ended(
+    new_params: NewParams, clouds: Clouds, kind: str
+) -> None:
+    url, environment = clouds.source(kind)
+    params = new_params(f"{url}/data/a.parquet", ca_file=clouds.certificate)
+    policy = UrlPolicy(allow_loopback=True)
+    with (
+        httpx.Client(trust_env=False) as client,
+        clouds.stores(params, policy, client, environment) as stores,
+    ):
+        (stored,) = stores.files(f"{url}/data/a.parquet")
+        assert b"".join(stored.chunks(len(A) // 2)) == A[len(A) // 2 :]
+        assert b"".join(stored.chunks(len(A))) == b""
+
+
+# Azure's library tries a server that is not trusted again, for six seconds.
+@pytest.mark.parametrize(
+    ("kind", "path", "is_trusted", "login", "reason"),
+    [
+        ("gs", "data/none.csv", True, None, "there is no such file or directory"),
+        ("abfss", "data/none.csv", True, None, "there is no such file or directory"),
+        ("gs", "data/*.csv", True, None, "no file matches; there are data/README.md"),
+        ("gs", "data/", False, None, "the server's certificate is not trusted"),
+        ("gs", "data/", True, {}, "access is refused"),
+        ("abfss", "data/", True, {"AZURE_STORAGE_KEY": "b3RoZXI="}, "access is refused"),
+    ],
+)
+def test_what_a_cloud_refuses_is_told_with_what_to_do(
+    new_params: NewParams,
+    clouds: Clouds,
+    kind: str,
+    path: str,
+    is_trusted: bool,
+    login: dict[str, str] | None,
+    reason: str,
+) -> None:
+    url, environment = clouds.source(kind)
+    params = new_params(f"{url}/{path}", ca_file=clouds.certificate if is_trusted else None)
+    with pytest.raises(PermanentError, match=re.escape(reason)):
+        make(params, clouds.stores, **(environment if login is None else login))
+
+
+class _EmptyStore(KeepAlive):
+    """A store of S3 that has nothing."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_store_of_s3_with_a_private_authority_is_trusted_where_that_is_named(
+    new_params: NewParams, tmp_path: Path
+) -> None:
+    certificate, key = tls.self_signed(tmp_path, ["127.0.0.1"])
+    with listening(_EmptyStore, tls=tls.server_context(certificate, key)) as port:
+        endpoint = f"https://127.0.0.1:{port}"
+        for trusted, reason in ((certificate, "no such file"), (None, "--ca-file")):
+            params = new_params("s3://rows/a.csv", ca_file=trusted)
+            with pytest.raises(PermanentError, match=reason):
+                make(params, **{**KEYS, "AWS_ENDPOINT_URL": endpoint})
 
 
 def test_a_pattern_reads_files_of_any_name_and_a_file_is_read_alone(
