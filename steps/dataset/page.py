@@ -7,7 +7,8 @@ from html import escape
 from argotune.steps.common.html_page import facts, page, table
 from argotune.steps.contracts.data_report import DataReport, Finding, Sample
 
-_BAR_EM = 24
+_BAR = "min(24em, 45vw)"
+"""Width of the longest bar, also on a telephone."""
 
 
 def data_html(report: DataReport) -> str:
@@ -78,7 +79,7 @@ def _lengths(report: DataReport) -> str:
     most = max(each.rows for each in tokens.lengths)
     rows = "".join(
         f"<tr><td>{each.first:,}-{each.last:,}</td><td>{each.rows:,}</td><td>"
-        f'<span class="bar" style="width:{_BAR_EM * each.rows / most:.2f}em"></span></td></tr>\n'
+        f'<span class="bar" style="width:calc({_BAR} * {each.rows / most:.3f})"></span></td></tr>\n'
         for each in tokens.lengths
     )
     return (

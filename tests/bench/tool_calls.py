@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.dataset.judge import Judge
 from argotune.steps.dataset.make import make_dataset
 from argotune.steps.dataset.target import DatasetFile
 from argotune.steps.plan.planning import Params as PlanParams
@@ -93,7 +94,12 @@ def _train(model_dir: Path, work_dir: Path, epochs: float) -> Path:
     size = path.stat().st_size
     file = DatasetFile(url="rows", name=path.name, path=path, size=size, sha256="0" * 64)
     made = make_dataset(
-        [file], data, work_dir / "dataset", scratch_dir=work_dir, on_bytes=lambda _: None
+        [file],
+        data,
+        work_dir / "dataset",
+        scratch_dir=work_dir,
+        judge=Judge(model_dir, plan),
+        on_bytes=lambda _: None,
     )
     assert made.train_rows + made.validation_rows == _ROWS
     params = Params(
