@@ -45,6 +45,7 @@ _BEFORE_PROVIDERS = (
     Check("argo", "the settings of Argo's controller", controller_config.settings),
     Check("storage", "the volume of a run", storage.run_volume),
     Check("storage", "the claim of the weights", storage.models_claim, in_namespace=True),
+    Check("storage", "the claims of the file", storage.named_claims, in_namespace=True),
     Check("installation", "the template", installation.template, in_namespace=True),
     Check("installation", "accounts and roles", installation.objects, in_namespace=True),
     Check("installation", "who deletes lost nodes", installation.collection, in_namespace=True),

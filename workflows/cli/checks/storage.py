@@ -1,4 +1,4 @@
-"""The run's volume and the claim that stores the weights."""
+"""The run's volume, the claim that stores the weights, and those that the workspace names."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from argotune.workflows.cli.remote.storage_class import (
 )
 
 _LATE = "WaitForFirstConsumer"
+_NAMED = {"data-claim": "the data", "output-claim": "copies of adapters"}
+"""Settings that name a claim of the user's, and what it is for."""
 _ZONE = "topology.kubernetes.io/zone"
 
 
@@ -71,6 +73,34 @@ def models_claim(subject: Subject) -> Iterator[Finding]:
             "make it again; the weights are fetched anew",
             f"{_delete(subject)}; {subject.install_command()}",
         )
+
+
+def named_claims(subject: Subject) -> Iterator[Finding]:
+    """Check whether the claims are there that the workspace reads from and writes to."""
+    for setting, use in _NAMED.items():
+        name = subject.needs.arguments.get(setting)
+        if name:
+            yield _named_claim(subject.get("PersistentVolumeClaim", name), f"{name} for {use}")
+
+
+def _named_claim(claim: Object | None, shown: str) -> Finding:
+    if claim is None:
+        return problem(
+            f"claim {shown}, which the workspace names, is not there",
+            "make it in the namespace of the runs, or name another one",
+        )
+    phase = (claim.get("status") or {}).get("phase", "Pending")
+    modes = claim["spec"].get("accessModes") or []
+    if phase == "Lost":
+        return problem(f"claim {shown} is Lost: its volume is gone", "make it again, and fill it")
+    if phase == "Pending":
+        return info(f"claim {shown} is not bound yet; its volume may come with the first pod")
+    if any(mode.endswith("Many") for mode in modes):
+        return ok(f"claim {shown} is bound, {' and '.join(modes)}")
+    return info(
+        f"claim {shown} is bound, {' and '.join(modes)}: a run waits while a pod on another node"
+        " holds it, and its disk must be in the zone of the run's"
+    )
 
 
 def _no_class(classes: Sequence[Object], wanted: str | None) -> Finding:

@@ -228,6 +228,40 @@ def test_a_claim_that_the_workspace_names() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("phase", "mode", "finding"),
+    [
+        ("Bound", "ReadWriteMany", "ok: claim rows for the data is bound, ReadWriteMany"),
+        ("Bound", "ReadOnlyMany", "ok: claim rows for the data is bound, ReadOnlyMany"),
+        (
+            "Bound",
+            "ReadWriteOnce",
+            "info: claim rows for the data is bound, ReadWriteOnce: a run waits while a pod on"
+            " another node holds it, and its disk must be in the zone of the run's",
+        ),
+        (
+            "Pending",
+            "ReadWriteOnce",
+            "info: claim rows for the data is not bound yet; its volume may come with the first"
+            " pod",
+        ),
+        ("Lost", "ReadWriteOnce", "problem: claim rows for the data is Lost: its volume is gone"),
+    ],
+)
+def test_claims_that_the_workspace_reads_from_and_writes_to(
+    phase: str, mode: str, finding: str
+) -> None:
+    cluster = healthy()
+    claim = manifest("v1", "PersistentVolumeClaim", "rows", namespace=SPACE)
+    cluster.put({**claim, "spec": {"accessModes": [mode]}, "status": {"phase": phase}})
+    needs = Needs(arguments={"data-claim": "rows", "output-claim": "adapters"})
+    assert messages(look(cluster, storage.named_claims, needs=needs)) == [
+        finding,
+        "problem: claim adapters for copies of adapters, which the workspace names, is not there",
+    ]
+    assert look(cluster, storage.named_claims, needs=Needs()) == []
+
+
 def test_a_claim_of_which_nobody_says_why_it_is_not_bound() -> None:
     cluster = with_claim()
     cluster.put(storage_class("shared", "example.com/new"))
