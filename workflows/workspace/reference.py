@@ -119,7 +119,8 @@ made all the same, for the service and its versions are made of it. The files of
 to `WORKSPACE/rejected-HEX`; the run's output `volume` says where. Nothing there is changed or deleted
 later. The pods of `plan` and `push` mount the claim, so a run whose claim is missing, cannot be
 written to or is in another zone than its disk ends before anything costs money. The rule of
-ReadWriteOnce is that of the data's claim, and with `argotune run` the directory is the same.
+ReadWriteOnce is that of the data's claim, and with `argotune run` the directory is the same. On
+volumes that have owners Kubernetes gives all files of the claim to the pods' group, 65532 (fsGroup).
 
 ## Beginning with an adapter
 
