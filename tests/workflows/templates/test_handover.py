@@ -214,6 +214,7 @@ PUSHES = tuple(
         report="",
         provenance=f"{name}@{DIGEST}",
         signed=True,
+        volume="",
     )
     for name in (
         "registry.example.com:5000/a/b",
