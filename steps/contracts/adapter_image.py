@@ -37,5 +37,7 @@ MACHINE = f"{OURS}.machine"
 COST_USD = f"{OURS}.cost-usd"
 """What that node had cost when the evaluation ended, by the known price; of a spot node the most
 that it can be. Missing: not known, or no node was made."""
+DEPLOY_TO = f"{OURS}.deploy-to"
+"""none: its run was only to push it; missing: it was to be deployed too."""
 VERDICT = f"{OURS}.verdict"
 """passed or rejected."""

@@ -27,6 +27,8 @@ class Deployed:
     """What the source of the weights had (`Origin.version`); empty in earlier records."""
     reference: str = ""
     """The adapter image by digest; empty in earlier records of rejections."""
+    was_deployed: bool = True
+    """false: the run only pushed the adapter; of a rejection it says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from argotune.steps.common.errors import PermanentError
 
+DeployTo = Literal["kubernetes", "process", "none"]
+"""Where a run deploys its adapter: a Deployment, a server of this machine, or nowhere."""
+NOT_DEPLOYED: DeployTo = "none"
+DEPLOY_TO_ANNOTATION = "argotune.dev/deploy-to"
+"""Annotation of a Workflow: where it deploys."""
 ADAPTER = "argotune.dev/adapter"
 SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 """Annotation of a Workflow: the person's name at the API server, which `argotune submit` notes."""

@@ -19,6 +19,7 @@ from argotune.steps.contracts.history import (
     last_rejected,
     live_digest,
 )
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import Model, read_plan
 from argotune.steps.dataset.params import Params
@@ -30,7 +31,8 @@ def is_changed(dataset_digest: str, params: Params) -> bool:
     """Whether to tune on the data; always, unless the run is asked to look what changed."""
     if not params.only_if_changed or params.history_file is None:
         return True
-    if _is_as(last_deployed(params.history_file), dataset_digest, params):
+    last = last_deployed(params.history_file)
+    if _is_as(last, dataset_digest, params) and _is_where_wanted(last, params):
         return False
     rejected = last_rejected(params.history_file)
     if rejected is None or not _is_as(rejected, dataset_digest, params):
@@ -56,6 +58,11 @@ def _is_as(last: Deployed | None, dataset_digest: str, params: Params) -> bool:
     if last.plan_digest != digest_of_plan(params.plan_file):
         return False
     return not _other_weights(read_plan(params.plan_file).model, last)
+
+
+def _is_where_wanted(last: Deployed | None, params: Params) -> bool:
+    """Whether no service is missing; one that was only pushed is enough for a run like that."""
+    return last is not None and (last.was_deployed or params.deploy_to == NOT_DEPLOYED)
 
 
 def _other_weights(model: Model, last: Deployed) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.registry.oci import parse_image
 
 SECRET_VARIABLES = (
@@ -85,6 +86,8 @@ class Params:
     only_if_changed: bool = False
     """Return changed=false, which ends the run successfully, if data, plan and weights equal those
     of the last deployment, or of a rejection that would be repeated (steps/dataset/changes.py)."""
+    deploy_to: DeployTo = "kubernetes"
+    """Where the run deploys its adapter: one that was only pushed is no reason to leave it out."""
     gate: str = ""
     """Digest of the gate's settings, an output of the plan step; empty: not compared."""
     samples: int = 5

@@ -41,7 +41,7 @@ from argotune.steps.deploy.manifests.objects import (
     serving_objects,
     surrounding_objects,
 )
-from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.params import NOT_ASKED, Params, Result
 from argotune.steps.deploy.rollout import Rollout
 from argotune.steps.deploy.version import Tagged, in_service, record_version
 from argotune.steps.registry.oci import ImageReference
@@ -49,8 +49,6 @@ from argotune.steps.registry.oci import ImageReference
 _LOGGER = logging.getLogger(__name__)
 _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
 _ASK_SECONDS = 300.0
-NOT_ASKED = "none: "
-"""Before the reason in the output `answer`, where the service has no server."""
 _METRICS_API = "custom.metrics.k8s.io"
 _NO_METRICS = (
     "the cluster has no custom metrics, so the autoscaler changes nothing until an adapter such as"

@@ -15,6 +15,7 @@ from argotune.steps.common.values import (
     is_dns_subdomain,
     origin_problems,
 )
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
@@ -24,8 +25,9 @@ from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_r
 class Params:
     """Start the inference service, wait until it is ready, and ask it one question."""
 
-    target: Literal["process", "kubernetes"] = "kubernetes"
-    """process: a server on this machine; kubernetes: a Deployment and a Service."""
+    target: DeployTo = "kubernetes"
+    """process: a server on this machine; kubernetes: a Deployment and a Service; none: no service,
+    the adapter only gets a version."""
     name: str
     """Name of the service and of the served adapter."""
     reference: str
@@ -281,17 +283,23 @@ class Params:
         return digest
 
 
+NOT_ASKED = "none: "
+"""Before the reason in the output `answer`, where no server was asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """Outputs of the deploy step."""
 
     endpoint: str
-    """URL of the service, e.g. http://127.0.0.1:8080 or http://NAME.NAMESPACE.svc."""
+    """URL of the service, e.g. http://127.0.0.1:8080 or http://NAME.NAMESPACE.svc; empty: the
+    adapter was only to be pushed."""
     answer: str
-    """The answer to the question, truncated to 500 characters."""
+    """The answer to the question, truncated to 500 characters; `none: REASON` where nothing was
+    asked."""
     version: str = ""
-    """Tag vN of the adapter in its repository, where live and previous moved with it; `none:
-    REASON` where the registry took no tags."""
+    """Tag vN of the adapter in its repository, where live and previous moved with it if it is in
+    service; `none: REASON` where the registry took no tags."""
 
 
 def _name_problems(name: str) -> list[str]:

@@ -14,14 +14,16 @@ from argotune.steps.contracts.history import (
     record_deployed,
     record_live,
 )
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.live import check_live
-from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.params import NOT_ASKED, Params, Result
 from argotune.steps.deploy.process import deploy_process
 from argotune.steps.deploy.trust import check_adapter
-from argotune.steps.deploy.version import complete
+from argotune.steps.deploy.version import complete, record_version
 
+_ONLY_PUSHED = "deploy-to is none, so the adapter is pushed and not deployed"
 Target: TypeAlias = Callable[[Params, str, Progress], Result]
 """Deploys with these parameters the adapter of the model with this title."""
 
@@ -29,12 +31,14 @@ Target: TypeAlias = Callable[[Params, str, Progress], Result]
 def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
     """Deploy to the target, and write the records for scheduled runs."""
     completed, model = complete(params)
-    check_adapter(completed)
-    if params.work_dir is not None:
-        check_live(completed, params.work_dir)
+    if params.target != NOT_DEPLOYED:
+        check_adapter(completed)
+        if params.work_dir is not None:
+            check_live(completed, params.work_dir)
     result = (target or _target(params))(completed, model, progress)
     if params.history_file is not None:
-        record_live(params.history_file, completed.adapter_digest())
+        if params.target != NOT_DEPLOYED:
+            record_live(params.history_file, completed.adapter_digest())
         if params.plan_file is not None:
             _record(completed, params.plan_file, params.history_file)
     return result
@@ -43,7 +47,14 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
 def _target(params: Params) -> Target:
     if params.target == "kubernetes":
         return deploy_kubernetes
-    return _deploy_process
+    return _deploy_process if params.target == "process" else _only_push
+
+
+def _only_push(params: Params, model: str, progress: Progress) -> Result:
+    """Give the adapter its version, without a service."""
+    version = record_version(params)
+    progress.update(1, 1)
+    return Result(endpoint="", answer=f"{NOT_ASKED}{_ONLY_PUSHED}", version=version.version)
 
 
 def _deploy_process(params: Params, model: str, progress: Progress) -> Result:
@@ -59,5 +70,6 @@ def _record(params: Params, plan_file: Path, history_file: Path) -> None:
         plan_digest=digest_of_plan(plan_file),
         base_version=marker.origin.version if marker and marker.origin else "",
         reference=params.reference,
+        was_deployed=params.target != NOT_DEPLOYED,
     )
     record_deployed(history_file, deployed)

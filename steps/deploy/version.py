@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
-from argotune.steps.contracts.in_service import Event, InService
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
 from argotune.steps.deploy.adapter import registry_of
@@ -29,6 +29,7 @@ from argotune.steps.registry.versions import (
     Adapter,
     find_live,
     record_in_service,
+    record_pushed,
     repository_of,
 )
 
@@ -36,7 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 
 NOT_RECORDED = "none: "
 """Before the reason in the output `version`, where the registry took no tags."""
-_REPEATED = {
+_REPEATED: Mapping[str, Sequence[str]] = {
     "process": (
         "api-keys-secret",
         "cache-dir",
@@ -114,7 +115,7 @@ class Tagged:
 
 
 def record_version(params: Params) -> Tagged:
-    """Move the tags of versions to the adapter, which has answered.
+    """Move the tags of versions to the adapter, which has answered; without a service it gets vN.
 
     A registry that refuses tags does not take down a good service; the next deploy moves them.
     """
@@ -122,7 +123,8 @@ def record_version(params: Params) -> Tagged:
     try:
         repository = repository_of(image, registry_of(params))
         find_live(repository, params.name)  # refuses a repository of another workspace
-        recorded = record_in_service(repository, params.adapter_digest())
+        record = record_pushed if params.target == NOT_DEPLOYED else record_in_service
+        recorded = record(repository, params.adapter_digest())
     except StepError as error:
         log.warn(_LOGGER, "version-not-recorded", reason=error)
         return Tagged(version=f"{NOT_RECORDED}{error}")

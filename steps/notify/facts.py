@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
 
-Outcome = Literal["finished", "failed", "rejected", "awaiting-approval", "unchanged", "ended"]
-"""ended: well, but what became of its adapter is not known."""
+Outcome = Literal[
+    "finished", "pushed", "failed", "rejected", "awaiting-approval", "unchanged", "ended"
+]
+"""pushed: well, without a service; ended: well, but what became of its adapter is not known."""
 _LONGEST_REASON = 500
 _FAILED = ("Failed", "Error")
 _LOSSES = (("base-loss", "tune"), ("live-loss", "evaluate"), ("tuned-loss", "tune"))
@@ -67,7 +69,7 @@ def _outcome(
         return "unchanged", "data and plan are those of an adapter that was deployed or rejected"
     if "deploy" not in steps:
         return "ended", ""
-    return "finished", ""
+    return ("finished" if steps["deploy"].get("endpoint") else "pushed"), ""
 
 
 def _failure(workflow: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from argotune.steps.notify.facts import Facts, Outcome
 CONTENT_TYPES = {"slack": "application/json", "cloudevents": "application/cloudevents+json"}
 _SENTENCES: dict[Outcome, str] = {
     "finished": "finished, and its adapter is in service",
+    "pushed": "finished, and its adapter is pushed and not deployed",
     "failed": "failed",
     "rejected": "was rejected; what is in service stays",
     "awaiting-approval": "awaits approval",

@@ -54,7 +54,7 @@ class Result:
     """Outputs of the notify step."""
 
     sent: str
-    """What was sent: finished, failed, rejected, awaiting-approval, or ended where the results of a
-    run that succeeded could not be read; empty: nothing."""
+    """What was sent: finished, pushed, failed, rejected, awaiting-approval, or ended where the
+    results of a run that succeeded could not be read; empty: nothing."""
     problem: str
     """Why nothing was sent; empty if it was."""

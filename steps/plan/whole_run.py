@@ -158,7 +158,7 @@ def _local_problems(settings: Mapping[str, str]) -> Iterator[str]:
     for name, row in SETTINGS.items():
         if settings.get(name) in row.local_choices:
             accepted = " or ".join(row.cluster_choices())
-            yield f"{name}: {settings[name]!r} is no node of a cluster; accepted is {accepted}"
+            yield f"{name}: {settings[name]!r} is this machine; accepted on a cluster is {accepted}"
 
 
 def _advice(setting: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts import adapter_image as names
 from argotune.steps.contracts.evaluation import read_evaluation
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.serving import Base
 from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
@@ -40,6 +41,8 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
     live_loss = evaluation.loss_of("live") if evaluation is not None else None
     if live_loss is not None:
         annotations[names.LIVE_LOSS] = text_of(live_loss)
+    if params.deploy_to == NOT_DEPLOYED:
+        annotations[names.DEPLOY_TO] = NOT_DEPLOYED
     annotations |= _node(params)
     start = start_of(params.work_dir, plan.lora.start_from)
     if start.digest:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import NOT_MEASURED, Measured
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.contracts.versions import (
     CANDIDATE,
     LIVE,
@@ -59,6 +60,8 @@ class Params:
     verdict: Literal["passed", "rejected"] = "passed"
     """Of the evaluate step. rejected: the image gets a tag rejected-HEX after its digest, and
     neither the tag that the image names nor any other."""
+    deploy_to: DeployTo = "kubernetes"
+    """Where the run deploys the adapter; none is noted in the image's annotations."""
     created: str
     """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
     run: str = ""

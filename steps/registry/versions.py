@@ -63,18 +63,19 @@ class Version:
 
     @property
     def number(self) -> int | None:
-        """N of its highest tag vN; None: it has never been in service."""
+        """N of its highest tag vN; None: it has not been in service, nor was it only pushed."""
         return max((n for tag in self.tags if (n := version_of(tag)) is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What `record_in_service` found and did."""
+    """What `record_in_service` or `record_pushed` found and did."""
 
     number: int
-    """Of the version in service."""
-    previous: str
-    """sha256:HEX of the adapter that was in service before; empty before the second."""
+    """Of the adapter's version."""
+    previous: str = ""
+    """sha256:HEX of the adapter that was in service before; empty before the second, and for one
+    that is not in service."""
 
 
 class OtherWorkspace(PermanentError):
@@ -229,13 +230,7 @@ def record_in_service(repository: Repository, digest: str) -> Recorded:
     An adapter keeps its number, so that a second call changes nothing. An interrupted one is
     completed by the next: `live` moves last. Raises StepError.
     """
-    numbers = {tag: n for tag in repository.list_tags() if (n := version_of(tag)) is not None}
-    found = _find_all(repository, numbers)
-    its_own = [numbers[tag] for tag, adapter in found.items() if adapter.digest == digest]
-    number = max(its_own, default=None)
-    if number is None:
-        number = max(numbers.values(), default=0) + 1
-        repository.point(version_tag(number), digest)
+    number = _number(repository, digest)
     live, previous = repository.find(LIVE), repository.find(PREVIOUS)
     if live is None or live.digest != digest:
         if live is not None:
@@ -244,6 +239,25 @@ def record_in_service(repository: Repository, digest: str) -> Recorded:
         repository.point(LIVE, digest)
     log.event(_LOGGER, "version", number=number, digest=digest)
     return Recorded(number=number, previous=previous.digest if previous is not None else "")
+
+
+def record_pushed(repository: Repository, digest: str) -> Recorded:
+    """Give an adapter its number, and leave in service what is. Raises StepError."""
+    number = _number(repository, digest)
+    log.event(_LOGGER, "version", number=number, digest=digest, in_service=False)
+    return Recorded(number=number)
+
+
+def _number(repository: Repository, digest: str) -> int:
+    """Return the adapter's number, the next one where it has none, whose tag it then gets."""
+    numbers = {tag: n for tag in repository.list_tags() if (n := version_of(tag)) is not None}
+    found = _find_all(repository, numbers)
+    its_own = [numbers[tag] for tag, adapter in found.items() if adapter.digest == digest]
+    if its_own:
+        return max(its_own)
+    number = max(numbers.values(), default=0) + 1
+    repository.point(version_tag(number), digest)
+    return number
 
 
 def _find_all(repository: Repository, tags: Iterable[str]) -> dict[str, Adapter]:

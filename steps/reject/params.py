@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.registry.oci import parse_reference
 
 
@@ -33,8 +34,8 @@ class Params:
     """Digest of the gate's settings, an output of the plan step."""
     name: str
     """Name of the service, at which is noted who rejected an adapter."""
-    target: Literal["process", "kubernetes"] = "kubernetes"
-    """Where the service is: a server on this machine, or a Deployment."""
+    target: DeployTo = "kubernetes"
+    """Where the service is: a server on this machine, a Deployment, or none."""
     services_dir: Path | None = None
     """Directory with the records of server processes; for target process."""
     auth_file: Path | None = None

@@ -1,6 +1,6 @@
 """Who rejected which adapter, noted at the service that stays: `argotune versions` reads it there.
 
-Before the first adapter is in service there is nothing to note it at.
+Before the first adapter is in service, or without a service, there is nothing to note it at.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def note_rejection(
     try:
         if params.target == "process":
             _note_here(params, digest, event)
-        else:
+        elif params.target == "kubernetes":
             _note_on_cluster(params, digest, event, connect())
     except (StepError, OSError) as error:
         log.warn(_LOGGER, "rejection-not-noted", service=params.name, reason=error)

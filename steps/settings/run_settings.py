@@ -9,6 +9,7 @@ steps and the reference page come from the table. Rows of a provider are in its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from argotune.presets.loader import model_presets
 from argotune.steps.common.setting import Setting
@@ -39,6 +40,7 @@ from argotune.steps.common.values import (
     reads,
 )
 from argotune.steps.contracts.approval import DECISIONS
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
@@ -474,12 +476,15 @@ _GATE = (
 _SERVICE = (
     Setting(
         name="deploy-to",
-        description="kubernetes: a Deployment and a Service; process: a server on this machine",
+        description=(
+            "kubernetes: a Deployment and a Service; process: a server on this machine; none: no"
+            " service, the adapter is pushed and gets a version"
+        ),
         default="kubernetes",
         default_meaning="kubernetes for `argotune submit`, process for `argotune run`",
-        decided_by="installer",
-        choices=("kubernetes", "process"),
-        feeds=("deploy.target", "reject.target"),
+        choices=get_args(DeployTo),
+        local_choices=("process",),
+        feeds=("dataset.deploy-to", "push.deploy-to", "deploy.target", "reject.target"),
     ),
     Setting(
         name="service-gpus",
@@ -985,6 +990,15 @@ def installer_settings() -> list[Setting]:
 def annotation_settings() -> dict[str, Setting]:
     """List the rows that the workspace file has as annotations."""
     return {name: row for name, row in SETTINGS.items() if row.is_annotation and not row.place}
+
+
+def service_settings() -> list[str]:
+    """List the names of the annotations that only a service reads."""
+    return [
+        name
+        for name, row in annotation_settings().items()
+        if row.is_parameter and row.feeds and all(it.startswith("deploy.") for it in row.feeds)
+    ]
 
 
 def flags_of(step: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
 from argotune.steps.common.setting import Setting
 from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.contracts.checks import LmEval, Scorer
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.training_plan import Evaluation
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
@@ -76,7 +77,7 @@ EVALUATION_STEPS = (
 )
 """Those of an evaluation of several models, in WorkflowTemplate `evaluate`."""
 EVALUATION_WITHOUT: Mapping[str, Sequence[str]] = {
-    "dataset": ("validation-urls", "only-if-changed"),
+    "dataset": ("validation-urls", "only-if-changed", "deploy-to"),
     "model": ("output-image", "full-retrain-every"),
     "provision": ("at-cost-limit",),
     "watch": ("at-cost-limit",),
@@ -374,6 +375,8 @@ def _approved_without_gpu(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report a service that would need the run's node, which is gone before the approval."""
     provider = settings["provider"]
     if settings["approval"] != "required" or provider not in PROVIDERS:
+        return
+    if settings["deploy-to"] == NOT_DEPLOYED:
         return
     given = {row.name: settings[row.name] for row in provider_settings()}
     try:

@@ -144,10 +144,6 @@ class Retraining:
             reference=f"oci:{self.directory / 'dist'}:{version}",
             service_settings={},
         )
-        parameters = workflow["spec"]["arguments"]["parameters"]
-        given = self._service()
-        for each in parameters:
-            each["value"] = given.get(each["name"], each["value"])
         self._run([workflow, template])
 
     def version_of(self, digest: str) -> str:
@@ -200,9 +196,6 @@ class Retraining:
     def _history(self) -> Path:
         return self._models / HISTORY / f"{NAME}.json"
 
-    def _service(self) -> dict[str, str]:
-        return {"deploy-to": "process", "services-dir": str(self.directory / "services")}
-
     def _cron(self, **settings: str) -> dict[str, Any]:
         given = {name.replace("_", "-"): text for name, text in settings.items()}
         arguments = {
@@ -210,7 +203,6 @@ class Retraining:
             "preset": "tiny",
             "urls": json.dumps([self.url]),
             "output-image": f"oci:{self.directory / 'dist'}",
-            **self._service(),
             **given,
         }
         return manifests.cron_workflow(

@@ -29,6 +29,7 @@ from hera.workflows.models import (
 from hera.workflows.models import Volume as PodVolume
 
 from argotune.steps.contracts.approval import DECISION, REASON
+from argotune.steps.contracts.in_service import DEPLOY_TO_ANNOTATION
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
 from argotune.workflows.templates import approval, scorer, volumes
@@ -53,7 +54,7 @@ from argotune.workflows.templates.finetune_steps import (
     WATCH,
 )
 from argotune.workflows.templates.form import form_field
-from argotune.workflows.templates.step import Step, output, secret, times_of
+from argotune.workflows.templates.step import Step, output, secret, times_of, value_of
 
 NAME = "finetune"
 _END = "end"
@@ -90,6 +91,8 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                     "{{workflow.parameters.method}} adapter, pushed to"
                     " {{workflow.parameters.output-image}}"
                 ),
+                # Lists of runs have no more than their metadata.
+                DEPLOY_TO_ANNOTATION: value_of("deploy-to"),
             },
             labels_from={
                 "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")

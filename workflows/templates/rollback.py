@@ -44,6 +44,7 @@ DEPLOY = replace(
     fixed={
         **{flag: text for flag, text in steps.DEPLOY.fixed.items() if flag not in _OF_A_RUN},
         **{flag: f"{{{{workflow.parameters.{flag}}}}}" for flag in _OF_THE_SERVICE},
+        "target": "kubernetes",
     },
     inputs=(),
     mounts={name: path for name, path in steps.DEPLOY.mounts.items() if name != "work"},
@@ -92,7 +93,8 @@ def build() -> WorkflowTemplate:
 
 def parameters() -> list[Parameter]:
     """List the parameters: the settings of a service, and what its runs find out themselves."""
-    names = [*run_settings.flags_of(DEPLOY.name).values(), "push-secret"]
+    flags = run_settings.flags_of(DEPLOY.name)
+    names = [*(name for flag, name in flags.items() if flag not in DEPLOY.fixed), "push-secret"]
     rows = [run_settings.SETTINGS[name] for name in names]
     return [
         Parameter(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
-from argotune.steps.settings.run_settings import place_of
+from argotune.steps.settings.run_settings import place_of, service_settings
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
@@ -81,6 +82,7 @@ def load(
         raise WorkspaceError(list(workspace.problems_before_submit))
     if on_this_machine:
         workspace = _on_this_machine(_warned_of_service(_without_sku(workspace)))
+    workspace = _warned_without_service(workspace)
     workspace = _with_usable_sku(workspace, substitute, must_be_final)
     if name_gpu is not None:
         workspace = name_gpu(workspace)
@@ -120,9 +122,18 @@ def _without_sku(workspace: Workspace) -> Workspace:
 def _warned_of_service(workspace: Workspace) -> Workspace:
     """Warn of settings that only a service of a cluster has."""
     given = [name for name in _OF_CLUSTER_SERVICES if name in workspace.options]
-    if not given or workspace.options.get("deploy-to") == "kubernetes":
+    if not given or workspace.options.get("deploy-to") in ("kubernetes", NOT_DEPLOYED):
         return workspace
     warning = f"{', '.join(map(place_of, given))}: no effect on a service of this machine"
+    return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
+
+
+def _warned_without_service(workspace: Workspace) -> Workspace:
+    """Warn of settings of a service where the run only pushes its adapter."""
+    given = [name for name in service_settings() if name in workspace.options]
+    if not given or workspace.options.get("deploy-to") != NOT_DEPLOYED:
+        return workspace
+    warning = f"{', '.join(map(place_of, given))}: no effect, because deploy-to is {NOT_DEPLOYED}"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 

@@ -22,7 +22,6 @@ _INSTALL_FLAGS = {
     "allowed-secrets": "`argotune install --allow-secret`",
     "allowed-priority-classes": "`argotune install --allow-priority-class`",
     "images-digests": "looked up by `argotune install`, unless `--no-digests`",
-    "deploy-to": "always kubernetes on a cluster",
     "services-dir": "none on a cluster",
     "run-record": "none on a cluster",
 }

@@ -611,6 +611,17 @@ def test_unchanged_data_and_plan_are_reported_when_asked_for(
     assert make(new_params(more, **settings)).changed
 
 
+def test_what_was_only_pushed_is_tuned_again_for_a_service(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.json"
+    settings: dict[str, Any] = {"history_file": history, "only_if_changed": True}
+    params = new_params(server.add("/a", jsonl(rows(50))), **settings)
+    record_deployed(history, dataclasses.replace(inputs_of(params), was_deployed=False))
+    assert make(params).changed
+    assert not make(dataclasses.replace(params, deploy_to="none")).changed
+
+
 def test_data_whose_adapter_was_rejected_are_not_tuned_on_each_night(
     server: FileServer, new_params: NewParams, tmp_path: Path
 ) -> None:

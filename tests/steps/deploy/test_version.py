@@ -18,7 +18,7 @@ from argotune.steps.contracts.adapter_image import (
     MODEL_DIR,
     WORKSPACE,
 )
-from argotune.steps.contracts.history import last_deployed, live_digest
+from argotune.steps.contracts.history import last_deployed, live_digest, record_live
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.contracts.services import RECORD, stop_service
 from argotune.steps.deploy.kubernetes import describe_service
@@ -217,6 +217,40 @@ def test_a_rollback_tells_a_schedule_what_is_in_service_and_of_no_data(
     run(params, progress=Progress(), target=target)
     assert deployed == [f"argotune/tiny@{40 * '0'} argotune--tiny/0"]
     assert (last_deployed(history), live_digest(history)) == (None, digest)
+
+
+def test_an_adapter_that_is_only_pushed_gets_a_version_beside_the_one_in_service(
+    tmp_path: Path, push: Push
+) -> None:
+    live = push("one")
+    record_version(of_image(tmp_path, f"@{live}"))
+    write_tiny_plan(tmp_path / "plan.yaml")
+    history = tmp_path / "history" / "phi.json"
+    record_live(history, live)
+    params = of_image(
+        tmp_path,
+        f"@{push('two')}",
+        target="none",
+        services_dir=None,
+        plan_file=tmp_path / "plan.yaml",
+        model_dir="argotune--tiny/0",
+        history_file=history,
+        # A service would need one.
+        require_signature=True,
+        verification_key="none",
+    )
+    assert run(params, progress=Progress()) == Result(
+        endpoint="",
+        answer="none: deploy-to is none, so the adapter is pushed and not deployed",
+        version="v2",
+    )
+    repository = repository_of(LayoutReference(directory=tmp_path / "image"), Registry())
+    in_service = find_live(repository, "phi")
+    assert in_service is not None
+    assert (in_service.digest, live_digest(history)) == (live, live)
+    recorded = last_deployed(history)
+    assert recorded is not None
+    assert (recorded.reference, recorded.was_deployed) == (params.reference, False)
 
 
 def test_a_registry_without_tags_does_not_fail_the_deploy(

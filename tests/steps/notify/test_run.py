@@ -71,7 +71,7 @@ def notify(
 
 
 def test_an_event_says_what_the_run_came_to(tmp_path: Path) -> None:
-    deployed = node("deploy", version="v3")
+    deployed = node("deploy", version="v3", endpoint="http://mine.team-a.svc")
     with webhook() as inbox:
         result, _ = notify(tmp_path, TUNE, PUSH, deployed, url=inbox.url)
     assert result == Result(sent="finished", problem="")
@@ -146,6 +146,7 @@ def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
         ),
         ([node("approve", decision="reject", reason="worse")], "Succeeded", "rejected", "worse"),
         ([node("approve", decision="approve", reason="good"), DEPLOY], "Succeeded", "finished", ""),
+        ([PUSH, node("deploy", endpoint="", version="v3")], "Succeeded", "pushed", ""),
     ],
     ids=[
         "waits",
@@ -155,6 +156,7 @@ def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
         "not sent",
         "rejected by a person",
         "approved",
+        "only pushed",
     ],
 )
 def test_the_outcome_is_that_of_the_steps(

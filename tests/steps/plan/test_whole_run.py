@@ -154,7 +154,7 @@ def test_this_machine_is_no_provider_of_a_cluster() -> None:
     """The installed template permits no files of the machine itself; `argotune run` does."""
     (found,) = problems_of(submitted(provider="local", installed_allow_files="false"))
     assert found == (
-        "provider: 'local' is no node of a cluster; accepted is existing or aks or karpenter"
+        "provider: 'local' is this machine; accepted on a cluster is existing or aks or karpenter"
     )
     plan_of_run(submitted(provider="local", installed_allow_files="true"))
 

@@ -6,7 +6,7 @@ those that tests/fakes/retraining.py names. On the 29th the clocks go on from 2:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -173,8 +173,21 @@ def test_each_night_of_a_month_ends_as_said(tmp_path: Path) -> None:
         live_through(world)
 
 
-def live_through(world: Retraining) -> None:
-    for day, (change, expected, left) in enumerate(MONTH, start=1):
+def test_nights_that_only_push_leave_the_tag_live_to_the_first_service(tmp_path: Path) -> None:
+    pushed, v2 = Left(tuned_last="v1"), Left(live="v2", tuned_last="v2")
+    with file_server() as server:
+        world = Retraining(tmp_path, server, SCHEDULE)
+        only_push = settings(deploy_to="none")
+        world.put_data(2.0)
+        live_through(
+            world,
+            # The same data are tuned on again when there is to be a service.
+            [(only_push, "v1", pushed), (nothing, "unchanged", pushed), (settings(), "v2", v2)],
+        )
+
+
+def live_through(world: Retraining, nights: Sequence[tuple[Change, str, Left]] = MONTH) -> None:
+    for day, (change, expected, left) in enumerate(nights, start=1):
         change(world)
         runs, world.pods.ran[:] = len(world.runs), []
         world.controller.go_on_to(at(day, 20))

@@ -52,7 +52,7 @@ def test_arguments_are_parameters_of_the_rendered_template() -> None:
         f"argotune.dev/{name}": text
         for name, text in {
             "provider": "existing",
-            "deploy-to": "process",
+            "deploy-to": "none",
             "question": "Why?",
             "model-source": "hub",
             "model-cache-claim": "models",

@@ -30,7 +30,7 @@ _LACKING = re.compile(r"must specify (?P<what>[\w./-]+) for: (?P<containers>[\w,
 
 
 def pods(subject: Subject) -> Iterator[Finding]:
-    """Try every step's pod and the service's, and report each refusal with the steps it meets."""
+    """Try every step's pod, and the service's if one is to be, and report what refusals meet."""
     if not subject.has_argo or subject.template is None:
         return
     config = read_config(subject)
@@ -60,6 +60,8 @@ def _pods(subject: Subject, template: Object, config: Config | None) -> dict[str
     )
     gpus = subject.needs.node.gpus
     found = dict(pods_of(template, argo, subject.needs.arguments, gpus=gpus))
+    if not subject.needs.has_service:
+        return found
     return {**found, _SERVICE: _service_pod(subject, installed_values(template), gpus)}
 
 

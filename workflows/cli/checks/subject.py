@@ -10,6 +10,7 @@ from typing import Any
 from argotune.steps.cluster.kinds import KINDS
 from argotune.steps.cluster.kube import Kube, Object, Objects
 from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.registry.oci import ImageReference
 from argotune.workflows.cli.checks.choices import Pull
@@ -48,6 +49,11 @@ class Needs:
     """The arguments of the workspace's run; empty without a file."""
     problems: tuple[str, ...] = ()
     """Remaining problems of the file, such as placeholders to fill in."""
+
+    @property
+    def has_service(self) -> bool:
+        """Whether the run deploys its adapter."""
+        return self.arguments.get("deploy-to") != NOT_DEPLOYED
 
 
 @dataclass(kw_only=True)

@@ -20,9 +20,10 @@ from argotune.workflows.cli.console import console
 from argotune.workflows.cli.conversation import Conversation, show_answers
 from argotune.workflows.cli.errors import INTERRUPTED, CliError, InputError
 from argotune.workflows.cli.home import home
-from argotune.workflows.cli.local.runs import local_runs
+from argotune.workflows.cli.local.runs import local_runs, runs_meant
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service import served_on
+from argotune.workflows.cli.show.in_service import only_pushed_note
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -180,4 +181,5 @@ def served_here(name: str) -> Served:
         )
     running = [known.name for known in list_services(services_dir) if is_alive(known)]
     there = f"running are {', '.join(running)}" if running else "none is running"
-    raise InputError(f"{name!r}: no running service of this name on this machine; {there}")
+    note = only_pushed_note(run.workflow for run in runs_meant(local_runs(home()), name))
+    raise InputError(f"{name!r}: no running service of this name on this machine; {there}{note}")

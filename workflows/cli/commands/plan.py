@@ -12,6 +12,7 @@ from rich.console import Console
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.data_report import DataReport
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli import options
@@ -126,6 +127,8 @@ def plan(
         dataset_tokens = data.tokens.train
         check_cost_limit(planned, dataset_tokens=dataset_tokens)
     rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
+    if planned.workspace.options.get("deploy-to") == NOT_DEPLOYED:
+        rows.append(Row(name="service", value="none", note="the adapter is pushed, not deployed"))
     print_rows(screen, f"Plan of {planned.workspace.name}", rows)
     if data is not None:
         print_rows(screen, "Data, as read here", _data_rows(planned, data))

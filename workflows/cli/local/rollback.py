@@ -5,8 +5,14 @@ from __future__ import annotations
 from argotune.steps.contracts.services import is_alive, list_services, read_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runs import local_runs, runs_meant
 from argotune.workflows.cli.local.start import Deploy, flags_by_record, run_deploy
-from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
+from argotune.workflows.cli.show.in_service import (
+    described,
+    only_pushed_note,
+    reference_of,
+    version_problems,
+)
 
 
 def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | None = None) -> None:
@@ -19,9 +25,11 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
     problems = version_problems(version)
     if service is None or not is_alive(service):
         running = [each.name for each in list_services(here.services_dir) if is_alive(each)]
+        note = only_pushed_note(run.workflow for run in runs_meant(local_runs(here), name))
         problems.append(
             f"{name!r}: no running service of this name on this machine; running are"
             f" {', '.join(running) or 'none'}; `argotune start {name}` starts one that was stopped"
+            f"{note}"
         )
     if service is None or problems:
         raise InputError(problems)

@@ -18,7 +18,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
 from argotune.workflows.cli.local.step_process import run_step
-from argotune.workflows.cli.show.in_service import described
+from argotune.workflows.cli.show.in_service import described, only_pushed_note
 from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, step_output
 
 Deploy = Callable[[Sequence[str]], None]
@@ -196,7 +196,7 @@ def _nothing_deployed(here: Home, name: str) -> InputError:
     found = find_run(here, name)
     return InputError(
         f"{name!r}: no run of this name has deployed a service here; {found.name} is {found.phase}:"
-        f" argotune status {found.name}"
+        f" argotune status {found.name}{only_pushed_note([found.workflow])}"
     )
 
 

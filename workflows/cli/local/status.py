@@ -23,6 +23,7 @@ from argotune.workflows.cli.show.rows import step_rows, utc_now
 from argotune.workflows.cli.show.view import steps_table, view_for
 from argotune.workflows.cli.show.workflow_json import (
     node_of_step,
+    only_pushes,
     outputs_of,
     step_input,
     step_output,
@@ -135,6 +136,6 @@ def _row(run: LocalRun, inference_ready: bool) -> WorkspaceRow:
         instance=step_output(run.workflow, "provision", "accelerator"),
         resource_ready=node_of_step(run.workflow, "provision").get("phase") == "Succeeded",
         inference_ready=inference_ready,
-        workspace_ready=run.phase == "Succeeded" and inference_ready,
+        workspace_ready=run.phase == "Succeeded" and (inference_ready or only_pushes(run.workflow)),
         created=run.workflow["metadata"]["creationTimestamp"],
     )

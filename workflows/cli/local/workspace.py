@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.services import KEYS
 from argotune.steps.contracts.webhook import format_problem, url_problem
 from argotune.steps.nodes.providers import MAKING_NODES
@@ -112,7 +113,7 @@ def from_workspace(
 def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:
     """Refuse keys that deploy would miss, or could not read, when the model is tuned."""
     name = workspace.options.get("api-keys-secret")
-    if not name:
+    if not name or workspace.options.get("deploy-to") == NOT_DEPLOYED:
         return
     given = secrets.get(name)
     kept = here.services_dir / workspace.name / KEYS

@@ -5,12 +5,18 @@ Who submits runs may not change Deployments, and the cluster has the registry's 
 
 from __future__ import annotations
 
+from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.in_service import InService
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import deployments
+from argotune.workflows.cli.remote.runs import cluster_runs, deployments
 from argotune.workflows.cli.remote.submission import begun_by_person
-from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
+from argotune.workflows.cli.show.in_service import (
+    described,
+    only_pushed_note,
+    reference_of,
+    version_problems,
+)
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.rollback import NAME, rollback_workflow
 
@@ -26,7 +32,8 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | No
     if name not in services:
         there = ", ".join(sorted(services)) or "none"
         problems.append(
-            f"{name!r}: no service of this name in namespace {cluster.namespace}; there are {there}"
+            f"{name!r}: no service of this name in namespace {cluster.namespace}; there are"
+            f" {there}{_note(cluster, name)}"
         )
     if problems:
         raise InputError(problems)
@@ -47,13 +54,17 @@ def begin_start(cluster: Cluster, name: str) -> str | None:
     if deployed is None:
         raise InputError(
             f"{name!r}: no service of this name in namespace {cluster.namespace}; one that was"
-            " removed comes back with the next run of its workspace"
+            f" removed comes back with the next run of its workspace{_note(cluster, name)}"
         )
     if deployed["spec"].get("replicas", 1) > 0:
         print(f"service {name}: is not stopped; `argotune status {name} {cluster.flags}` shows it")
         return None
     known = described(name, deployed["metadata"].get("annotations") or {})
     return _begin(cluster, name, known.adapter, known, what="start")
+
+
+def _note(cluster: Cluster, name: str) -> str:
+    return only_pushed_note(cluster_runs(cluster, name)) if is_dns_label(name) else ""
 
 
 def _begin(cluster: Cluster, name: str, reference: str, known: InService, *, what: str) -> str:

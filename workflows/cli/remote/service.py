@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common.values import is_dns_label
 from argotune.workflows.cli.chat_client import Served
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import SERVICE_LABEL, deployments
+from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, deployments
+from argotune.workflows.cli.show.in_service import only_pushed_note
 from argotune.workflows.cli.show.workflow_json import workspace_of
 
 _PORT_NAME = "http"
@@ -55,7 +57,8 @@ def _none_ready(cluster: Cluster, name: str) -> str:
             f" {workspace_of(run)} {cluster.flags}"
         )
     there = f"there are {', '.join(sorted(known))}" if known else "there is none"
-    return f"{name!r}: no service of this name {where}; {there}"
+    note = only_pushed_note(cluster_runs(cluster, name)) if is_dns_label(name) else ""
+    return f"{name!r}: no service of this name {where}; {there}{note}"
 
 
 def _is_ready(pod: Object) -> bool:

@@ -47,6 +47,7 @@ from argotune.workflows.cli.show.workflow_json import (
     is_offloaded,
     name_of,
     nodes_of,
+    only_pushes,
     outputs_of,
     outputs_of_node,
     phase_of,
@@ -187,16 +188,17 @@ def _rows(runs: Sequence[Workflow], services: Objects) -> list[WorkspaceRow]:
 
 def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
     inference = service is not None and is_ready(service)
+    has_what_it_needs = inference or only_pushes(run)
     accelerator = accelerator_of(run)
     # A scheduled run with unchanged data provisions nothing and keeps the service.
-    resource = bool(accelerator) or (phase_of(run) == "Succeeded" and inference)
+    resource = bool(accelerator) or (phase_of(run) == "Succeeded" and has_what_it_needs)
     spending = spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
         instance=accelerator or _instance_type(service),
         resource_ready=resource,
         inference_ready=inference,
-        workspace_ready=phase_of(run) == "Succeeded" and inference,
+        workspace_ready=phase_of(run) == "Succeeded" and has_what_it_needs,
         created=run["metadata"]["creationTimestamp"],
         spent="" if spending is None else spending.short,
     )

@@ -85,7 +85,7 @@ def _check_for_cluster(workspace: Workspace) -> None:
     if workspace.options.get("deploy-to") == "process":
         problems.append(
             "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
-            " a cluster is kubernetes"
+            " a cluster are kubernetes and none"
         )
     if (port := workspace.options.get("service-port", "0")) != "0":
         problems.append(

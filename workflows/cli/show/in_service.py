@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from argotune.steps.common.errors import StepError
-from argotune.steps.contracts.in_service import InService, read_in_service
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, InService, read_in_service
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.registry.oci import (
     ImageReference,
@@ -14,7 +14,9 @@ from argotune.steps.registry.oci import (
     parse_reference,
     with_digest,
 )
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of, only_pushes
 
 
 def described(service: str, annotations: Mapping[str, str]) -> InService:
@@ -29,6 +31,17 @@ def described(service: str, annotations: Mapping[str, str]) -> InService:
             " versions; the next run of the workspace notes them"
         )
     return known
+
+
+def only_pushed_note(runs: Iterable[Workflow]) -> str:
+    """Say after a message why there is no service, where the newest of the runs only pushed."""
+    newest = next(iter(runs), None)
+    if newest is None or not only_pushes(newest):
+        return ""
+    return (
+        f"; run {name_of(newest)} only pushes its adapter, because {PREFIX}deploy-to is"
+        f" {NOT_DEPLOYED}"
+    )
 
 
 def version_problems(version: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.steps.contracts import adapter_image
-from argotune.steps.contracts.in_service import Event, InService
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
 from argotune.steps.contracts.versions import CANDIDATE, LIVE, PREVIOUS, REJECTED
 from argotune.steps.nodes.made_node import is_spot
 from argotune.steps.registry.versions import Version
@@ -46,6 +46,7 @@ _DROPPED = (
 """Columns that a narrow terminal has no room for, the first to go first."""
 _DIGITS = 12
 _UNKNOWN = "-"
+_NOT_DEPLOYED = "not deployed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,9 @@ class Row:
     """One version, as the table and `-o json` show it; what is not known is empty."""
 
     version: str
-    """vN; empty for one that has never been in service."""
+    """vN; empty for one that has not been in service, nor was to be pushed alone."""
     states: tuple[str, ...]
-    """Of live, previous, candidate, rejected."""
+    """Of live, previous, candidate, not deployed, rejected."""
     digest: str
     created: str
     dataset_digest: str
@@ -165,7 +166,7 @@ def difference(rows: Iterable[Row], known: InService | None) -> str:
 def _row(version: Version, known: InService | None) -> Row:
     said = version.adapter.annotations
     tag = f"v{version.number}" if version.number is not None else ""
-    states = tuple(_states(version))
+    states = tuple(_states(version, known))
     verdict = said.get(adapter_image.VERDICT, "")
     return Row(
         version=tag,
@@ -197,13 +198,23 @@ def _cost(text: str) -> float | None:
     return cost if math.isfinite(cost) else None
 
 
-def _states(version: Version) -> Iterator[str]:
+def _states(version: Version, known: InService | None) -> Iterator[str]:
     is_rejected = any(tag.startswith(REJECTED) for tag in version.tags)
     # Somebody rejected it after push had set the tag, which the next push moves.
     states = (LIVE, PREVIOUS) if is_rejected else (LIVE, PREVIOUS, CANDIDATE)
     yield from (state for state in states if state in version.tags)
+    if _is_only_pushed(version, known):
+        yield _NOT_DEPLOYED
     if is_rejected:
         yield REJECTED.removesuffix("-")
+
+
+def _is_only_pushed(version: Version, known: InService | None) -> bool:
+    """Whether its run was only to push it, and no rollback has put it into service since."""
+    history = known.history if known is not None else {}
+    was_in_service = {LIVE, PREVIOUS, *history} & version.tags
+    only_pushed = version.adapter.annotations.get(adapter_image.DEPLOY_TO) == NOT_DEPLOYED
+    return only_pushed and version.number is not None and not was_in_service
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from argotune.steps.cluster.packed_nodes import nodes_in
+from argotune.steps.contracts.in_service import DEPLOY_TO_ANNOTATION, NOT_DEPLOYED
 from argotune.workflows.workspace import evaluation, rollback
 
 Workflow = Mapping[str, Any]
@@ -49,6 +50,12 @@ def makes_no_adapter(workflow: Workflow) -> bool:
     """Whether the run only brings an earlier adapter back into service, or measures models."""
     labels = workflow["metadata"].get("labels") or {}
     return labels.get(_TEMPLATE_LABELS[0]) in (rollback.NAME, evaluation.TEMPLATE)
+
+
+def only_pushes(workflow: Workflow) -> bool:
+    """Whether the run's adapter is pushed and not deployed."""
+    annotations = workflow["metadata"].get("annotations") or {}
+    return annotations.get(DEPLOY_TO_ANNOTATION) == NOT_DEPLOYED
 
 
 def phase_of(workflow: Workflow) -> str:

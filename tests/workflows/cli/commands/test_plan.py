@@ -156,6 +156,16 @@ def test_on_this_machine_no_machines_of_a_cloud_are_listed(
     assert "GPU machines" not in answer.out
 
 
+def test_a_run_that_only_pushes_is_planned_without_a_service(
+    argotune: Argotune, write: Write
+) -> None:
+    file = write("workspace.yaml", TINY)
+    answer = argotune("plan", file, "--set", "deploy-to=none")
+    said = "service none the adapter is pushed, not deployed"
+    assert said in " ".join(answer.out.split())
+    assert "not deployed" not in argotune("plan", file).out
+
+
 def test_a_url_that_is_not_fetched_is_no_problem(argotune: Argotune, write: Write) -> None:
     command = ("plan", write("workspace.yaml", TINY), "--url", "http://127.0.0.1:9/a.jsonl")
     answer = argotune(*command)

@@ -443,7 +443,7 @@ def test_what_is_of_this_machine_is_refused(
         "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
         " cluster are existing, aks and karpenter",
         "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on a"
-        " cluster is kubernetes",
+        " cluster are kubernetes and none",
         "metadata.annotations.argotune.dev/service-port: 5005 is for a server on this machine; a"
         " Service has port 80",
     ]

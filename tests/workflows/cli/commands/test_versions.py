@@ -15,7 +15,7 @@ from argotune.steps.contracts.versions import CANDIDATE, rejected_tag
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry import skopeo
 from argotune.steps.registry.oci import ImageReference, LayoutReference
-from argotune.steps.registry.versions import record_in_service, repository_of
+from argotune.steps.registry.versions import record_in_service, record_pushed, repository_of
 from tests.fakes.adapter import write_adapter
 from tests.fakes.kube import Cluster
 from tests.fakes.registry import docker_config, serving
@@ -102,6 +102,26 @@ def test_a_candidate_that_a_person_rejected_is_none_any_more(
     repository.point(rejected_tag(digest), digest)
     found = json.loads(argotune("versions", f"oci:{layout}", "-o", "json").out)
     assert [each["states"] for each in found if each["digest"] == digest] == [["rejected"]]
+
+
+def test_a_version_that_was_only_pushed_is_told_from_those_that_served(
+    argotune: Argotune, tmp_path: Path
+) -> None:
+    layout = tmp_path / "dist"
+    repository = repository_of(LayoutReference(directory=layout), skopeo.Registry())
+    record_in_service(repository, write(layout, "one"))
+    pushed = write(layout, "two", **{adapter_image.DEPLOY_TO: "none"})
+    record_pushed(repository, pushed)
+    repository.point(CANDIDATE, pushed)
+
+    def states() -> list[list[str]]:
+        found = json.loads(argotune("versions", f"oci:{layout}", "-o", "json").out)
+        return [each["states"] for each in found]
+
+    assert states() == [["live"], ["candidate", "not deployed"]]
+    # A rollback may bring it into service all the same.
+    record_in_service(repository, pushed)
+    assert states() == [["previous"], ["live", "candidate"]]
 
 
 def test_the_cost_of_each_version_is_shown_where_one_is_known(

@@ -41,15 +41,23 @@ INPUTS = {
 }
 
 
-def put_run(here: Home, name: str, deploy: str, created: str = START) -> None:
+def put_run(
+    here: Home, name: str, deploy: str, created: str = START, target: str = "process"
+) -> None:
     """A run of workspace caps, whose step deploy ended so."""
+    inputs = INPUTS | {"target": target}
     given = {
-        "inputs": {"parameters": [{"name": key, "value": text} for key, text in INPUTS.items()]},
+        "inputs": {"parameters": [{"name": key, "value": text} for key, text in inputs.items()]},
         "outputs": {"parameters": [{"name": "endpoint", "value": "http://127.0.0.1:1"}]},
     }
     run = workflow_of(node("deploy", deploy, **given))
     labels = {"argotune.dev/workspace": "caps"}
-    run["metadata"] = {"name": name, "labels": labels, "creationTimestamp": created}
+    run["metadata"] = {
+        "name": name,
+        "labels": labels,
+        "annotations": {"argotune.dev/deploy-to": target},
+        "creationTimestamp": created,
+    }
     run["spec"] = {"arguments": {"parameters": [{"name": "model-cache-claim", "value": "mine"}]}}
     run["status"]["phase"] = deploy
     directory = here.runs_dir / name
@@ -224,6 +232,17 @@ def test_without_a_run_that_deployed_there_is_nothing_to_start(home_dir: Path) -
     put_run(Home(home_dir), "caps-1", "Failed")
     with pytest.raises(InputError, match="'caps': no run of this name has deployed a service"):
         start(Home(home_dir), "caps", deploy=refuse)
+
+
+def test_a_run_that_only_pushed_has_no_service_and_misses_none(
+    home_dir: Path, argotune: Argotune
+) -> None:
+    put_run(Home(home_dir), "caps-1", "Succeeded", target="none")
+    assert argotune("status").out.splitlines()[-1].split()[-3:-1] == ["False", "True"]
+    note = "; run caps-1 only pushes its adapter, because argotune.dev/deploy-to is none"
+    for command in (("chat", "caps", "Who?"), ("rollback", "caps"), ("start", "caps")):
+        answer = argotune(*command)
+        assert (answer.code, answer.err.endswith(f"{note}\n")) == (2, True)
 
 
 def test_status_says_that_nothing_answers(

@@ -65,6 +65,19 @@ def test_a_workspace_gets_ready_step_by_step(argotune: Argotune, cluster: Cluste
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "True", "True"]]
 
 
+def test_a_run_that_only_pushes_makes_its_workspace_ready_without_a_service(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    run = with_node(run_of(*PROVISION, phase="Succeeded"), "NVIDIA A10")
+    run["metadata"]["annotations"]["argotune.dev/deploy-to"] = "none"
+    cluster.put(run)
+    assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "True"]]
+    note = f"; run {NAME} only pushes its adapter, because argotune.dev/deploy-to is none"
+    for command in (("chat", "my-model", "Who?"), ("rollback", "my-model"), ("start", "my-model")):
+        answer = argotune(*command, "-n", "team-a")
+        assert (answer.code, answer.err.endswith(f"{note}\n")) == (2, True)
+
+
 def test_a_service_without_a_server_that_answers(argotune: Argotune, cluster: Cluster) -> None:
     cluster.put(with_node(run_of(*PROVISION, phase="Succeeded"), "NVIDIA A10"))
     cluster.put(service_of("my-model", ready=0))
