@@ -175,11 +175,11 @@ WHOLE_SECONDS = ValueType(
 )
 """What Argo takes for a duration: it reads no parts of a second without a unit."""
 CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)
+_LABEL_OR_NOTHING = "^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 QUEUE = ValueType(
-    accepted="the name of a LocalQueue",
-    check=is_dns_label,
-    pattern="^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$",
+    accepted="the name of a LocalQueue", check=is_dns_label, pattern=_LABEL_OR_NOTHING
 )
+SERVICE = ValueType(accepted="the name of a service", check=is_dns_label, pattern=_LABEL_OR_NOTHING)
 PRIORITY_CLASS = ValueType(accepted="the name of a PriorityClass", check=is_dns_subdomain)
 URLS = ValueType(
     accepted="URLs with spaces between",

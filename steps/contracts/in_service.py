@@ -5,6 +5,7 @@ A rollback needs nothing else, so it works when the run that deployed is long go
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +24,7 @@ SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 _SETTINGS = "argotune.dev/service-settings"
 _HISTORY = "argotune.dev/version-history"
 _REJECTIONS = "argotune.dev/rejected-adapters"
+_JOINED = "joined.argotune.dev/"
 _LONGEST_HISTORY = 100
 _NAMES = {
     "adapter": ADAPTER,
@@ -126,6 +128,27 @@ def read_in_service(annotations: Mapping[str, str]) -> InService | None:
         history=_events(_HISTORY, annotations),
         rejected=_events(_REJECTIONS, annotations),
     )
+
+
+def joined_annotation(name: str) -> str:
+    """Return the annotation of a Deployment for an adapter of this name that joined its service."""
+    return f"{_JOINED}{name}"
+
+
+def joined_in(annotations: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Read who joined a service: each name with the annotations that its own Deployment would have.
+
+    What somebody edited into something else is left out.
+    """
+    found = {}
+    for key, text in annotations.items():
+        if not key.startswith(_JOINED):
+            continue
+        with contextlib.suppress(ValueError, RecursionError):
+            known = json.loads(text)
+            if isinstance(known, dict) and all(isinstance(each, str) for each in known.values()):
+                found[key.removeprefix(_JOINED)] = known
+    return dict(sorted(found.items()))
 
 
 def _dumped(events: Mapping[str, Event]) -> str:

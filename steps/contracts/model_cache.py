@@ -3,6 +3,7 @@
     presets/OWNER--NAME/REVISION    what a preset names by repository and revision
     oci/PLACE/DIGEST                what an image had, PLACE and DIGEST in hex
     dir/PLACE/DIGEST                what a directory had
+    joined/SERVICE/NAME             no model: an adapter that joined a service
 
 A directory counts as a complete model if it has the marker file, which is written last. It lists
 every file with its size and SHA-256, and says where they come from. Nothing in a complete
@@ -89,6 +90,14 @@ def cache_path(cache_dir: Path, repository: str, revision: str) -> Path:
 def old_cache_path(cache_dir: Path, repository: str, revision: str) -> Path:
     """Path of the same in the earlier layout."""
     return cache_dir / _preset_path(repository, revision)
+
+
+def joined_path(service: str) -> Path:
+    """Path below the cache of the adapters that joined a service, each in a directory of its name.
+
+    Its servers serve what is there (steps/serve/adapters_dir.py).
+    """
+    return Path("joined", service)
 
 
 def entry_path(cache_dir: Path, repository: str, origin: Origin) -> Path:

@@ -5,5 +5,7 @@ from __future__ import annotations
 ADAPTER_HEADER = "argotune-adapter"
 """Header of an answer: sha256:HEX of the image of the adapter that gave it. An answer of the base
 model, or of an adapter whose image is not known, has none."""
+DIGEST_FILE = "image-digest"
+"""File beside the serving.json of an adapter that joined a server, with the text of that header."""
 WAITING_METRIC = "argotune_requests_waiting"
 """Gauge: requests in the queue of one server."""

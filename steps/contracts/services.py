@@ -17,7 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from argotune.steps.common.errors import PermanentError
@@ -55,17 +55,27 @@ class Service:
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Those that a Deployment has (steps/contracts/in_service.py); none in records of earlier
     versions."""
+    host: str = ""
+    """Name of the service whose server answers with this adapter, which joined it; empty: it has a
+    server of its own."""
 
 
 def read_service(services_dir: Path, name: str) -> Service | None:
     """The record of a service, or None if it has none. Raises PermanentError as `read_record`."""
-    return read_record(services_dir / name / RECORD)
+    service = read_record(services_dir / name / RECORD)
+    return None if service is None else _answering(services_dir, service)
 
 
 def list_services(services_dir: Path) -> list[Service]:
     """All services that have a record, sorted by name; their processes may be dead."""
     records = sorted(services_dir.glob(f"*/{RECORD}"))
-    return [service for service in map(read_record, records) if service is not None]
+    found = (service for service in map(read_record, records) if service is not None)
+    return [_answering(services_dir, service) for service in found]
+
+
+def joined_to(services_dir: Path, host: str) -> list[str]:
+    """Names of the adapters that joined a service, sorted."""
+    return [service.name for service in list_services(services_dir) if service.host == host]
 
 
 def kept_names(services_dir: Path) -> set[str]:
@@ -76,15 +86,16 @@ def kept_names(services_dir: Path) -> set[str]:
 def names_of_running(services_dir: Path) -> set[str]:
     """Names with a living server, also one that a deploy starts or stops."""
     records = (services_dir.glob(f"*/{name}") for name in (RECORD, STARTING, STOPPING))
-    services = (read_record(path) for paths in records for path in paths)
-    return {service.name for service in services if service is not None and is_alive(service)}
+    found = (read_record(path) for paths in records for path in paths)
+    services = (_answering(services_dir, service) for service in found if service is not None)
+    return {service.name for service in services if is_alive(service)}
 
 
 def read_record(path: Path) -> Service | None:
     """Read one record; None if the file does not exist. Raises PermanentError if it is invalid."""
     try:
         values = json.loads(path.read_bytes())
-        known = {"annotations": {}, **values}
+        known = {"annotations": {}, "host": "", **values}
         return Service(**{field.name: known[field.name] for field in fields(Service)})
     except FileNotFoundError:
         return None
@@ -105,8 +116,9 @@ def is_alive(service: Service) -> bool:
 def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP_SECONDS) -> bool:
     """Stop the server with that name, and keep its record; False if none was running.
 
-    Servers that a killed deploy has left are stopped too; a living deploy ends its own. Raises
-    PermanentError if a process cannot be killed.
+    Of an adapter that joined a service the server goes on without it. Servers that a killed deploy
+    has left are stopped too; a living deploy ends its own. Raises PermanentError if a process
+    cannot be killed.
     """
     folder = services_dir / name
     if not folder.is_dir():
@@ -114,8 +126,12 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP
     with deploy_lock(folder) as is_held:
         paths = [folder / file for file in ((RECORD, STARTING, STOPPING) if is_held else (RECORD,))]
         found = [(path, service) for path in paths if (service := read_record(path)) is not None]
-        was_running = any(is_alive(service) for _, service in found)
+        was_running = name in names_of_running(services_dir)
         for path, service in found:
+            if service.host:
+                remove_directory(_joined_dir(services_dir, service))
+                write_record(path, _without_server(service))
+                continue
             stop_process(service, timeout_seconds=timeout_seconds)
             if path.name != RECORD:
                 path.unlink(missing_ok=True)
@@ -134,6 +150,31 @@ def forget_service(services_dir: Path, name: str) -> None:
         if not is_held or name in names_of_running(services_dir):
             raise PermanentError(f"{name}: is running; stop it first: argotune stop {name}")
         remove_directory(folder)
+
+
+def _answering(services_dir: Path, service: Service) -> Service:
+    """The record with the server that answers now, where that is another service's."""
+    if not service.host:
+        return service
+    host = read_record(services_dir / service.host / RECORD)
+    if host is None or not _joined_dir(services_dir, service).is_dir():
+        return _without_server(service)
+    return replace(
+        service,
+        pid=host.pid,
+        process_started=host.process_started,
+        port=host.port,
+        endpoint=host.endpoint,
+    )
+
+
+def _joined_dir(services_dir: Path, service: Service) -> Path:
+    return services_dir / service.host / ADAPTERS / service.name
+
+
+def _without_server(service: Service) -> Service:
+    """The record of an adapter that left the service which it had joined."""
+    return replace(service, pid=0, process_started="", port=0, host="")
 
 
 @contextlib.contextmanager

@@ -9,9 +9,11 @@ import httpx
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.contracts.served import ADAPTER_HEADER
 
 _LOGGER = logging.getLogger(__name__)
 _READY_TIMEOUT_SECONDS = 5.0
+_TOKEN_TIMEOUT_SECONDS = 60.0
 _LONGEST_ANSWER = 500
 _MOST_TOKENS = 128
 """Of the answer: without a limit, one that does not end would go on to the end of the context."""
@@ -34,15 +36,28 @@ def serves(endpoint: str, name: str, key: str | None = None) -> bool:
         return False
 
 
+def serves_digest(endpoint: str, model: str, digest: str, *, key: str | None = None) -> bool:
+    """Whether the server answers for an adapter of this name with that image; asks for a token."""
+    body: dict[str, object] = {"prompt": "Hello", "model": model, "max_new_tokens": 1}
+    try:
+        reply = _post(endpoint, body, key, timeout_seconds=_TOKEN_TIMEOUT_SECONDS)
+    except TransientError:
+        return False
+    return reply.is_success and reply.headers.get(ADAPTER_HEADER) == digest
+
+
 def ask(
     endpoint: str,
     question: str,
     *,
     timeout_seconds: float,
+    model: str | None = None,
     key: str | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> str:
     """Send the question to POST /chat; returns the beginning of the answer.
+
+    `model` is the name of an adapter that joined the service; None: the service's own.
 
     It has at most 128 tokens and 500 characters; an answer that was cut ends with an ellipsis.
 
@@ -55,7 +70,7 @@ def ask(
     for tries_left in reversed(range(_TRIES)):
         left = max(1.0, deadline - clock.now())
         try:
-            return _ask_once(endpoint, question, key, timeout_seconds=left)
+            return _ask_once(endpoint, question, model, key, timeout_seconds=left)
         except (TransientError, _NotNow) as error:
             if not tries_left or clock.now() >= deadline:
                 raise
@@ -72,12 +87,22 @@ def _headers(key: str | None) -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-def _ask_once(endpoint: str, question: str, key: str | None, *, timeout_seconds: float) -> str:
-    body: dict[str, object] = {"prompt": question, "max_new_tokens": _MOST_TOKENS}
+def _ask_once(
+    endpoint: str, question: str, model: str | None, key: str | None, *, timeout_seconds: float
+) -> str:
+    asked: dict[str, object] = (
+        {"prompt": question}
+        if model is None
+        else {
+            "prompt": question,
+            "model": model,
+        }
+    )
+    body = {**asked, "max_new_tokens": _MOST_TOKENS}
     reply = _post(endpoint, body, key, timeout_seconds=timeout_seconds)
     if reply.status_code == 400 and "context_length_exceeded" in reply.text:
         # So short a context is a limit itself.
-        reply = _post(endpoint, {"prompt": question}, key, timeout_seconds=timeout_seconds)
+        reply = _post(endpoint, asked, key, timeout_seconds=timeout_seconds)
     if not reply.is_success:
         kind = _NotNow if reply.status_code >= 500 or reply.status_code == 429 else PermanentError
         raise kind(f"{endpoint}/chat answered {reply.status_code}: {reply.text[:_LONGEST_ANSWER]}")

@@ -15,6 +15,8 @@ from typing import Any
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.in_service import joined_in
+from argotune.steps.deploy.manifests.joining import served_model_dir
 from argotune.steps.deploy.manifests.labels import Manifest, is_ours
 from argotune.steps.deploy.manifests.objects import SERVING_KINDS
 from argotune.steps.deploy.params import Params
@@ -43,7 +45,7 @@ class Before:
 def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
     """Read the objects with the service's name, those around it of these kinds.
 
-    Raises PermanentError if one is not argotune's.
+    Raises PermanentError if one is not argotune's, or others joined the service on another base.
     """
     kinds = (*SERVING_KINDS, *around)
     found = {kind: kube.get(kind, params.namespace, params.name) for kind in kinds}
@@ -57,12 +59,27 @@ def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
     old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
     deployed = old.get("Deployment")
     template, old_replicas = _answered(deployed) if deployed is not None else (None, 0)
+    if deployed is not None and template is not None:
+        _check_joined(deployed, template, params)
     return Before(
         existed=frozenset(old),
         template=template,
         replicas=_replicas(params, deployed),
         old_replicas=old_replicas,
     )
+
+
+def _check_joined(deployed: Object, template: Object, params: Params) -> None:
+    """Raise PermanentError where adapters of another base have joined the service."""
+    names = list(joined_in(deployed["metadata"].get("annotations") or {}))
+    served = served_model_dir(template["spec"])
+    if names and served != params.model_dir:
+        stops = ", ".join(f"`argotune stop {name} --service`" for name in names)
+        raise PermanentError(
+            f"service {params.name} serves the base {served} also to {', '.join(names)}, which"
+            f" joined it, and this adapter belongs to {params.model_dir}; take them out first,"
+            f" {stops}, or give the workspace another name"
+        )
 
 
 def with_note(deployment: Manifest, before: Before) -> Manifest:

@@ -20,8 +20,13 @@ from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import StepError
+from argotune.steps.common.fs import remove_directory
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
+from argotune.steps.contracts.in_service import (
+    SUBMITTER_ANNOTATION,
+    read_in_service,
+)
+from argotune.steps.contracts.model_cache import joined_path
 from argotune.steps.contracts.served import WAITING_METRIC
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
@@ -48,13 +53,13 @@ from argotune.steps.registry.oci import ImageReference
 
 _LOGGER = logging.getLogger(__name__)
 _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
-_ASK_SECONDS = 300.0
+ASK_SECONDS = 300.0
 _METRICS_API = "custom.metrics.k8s.io"
 _NO_METRICS = (
     "the cluster has no custom metrics, so the autoscaler changes nothing until an adapter such as"
     f" prometheus-adapter brings {WAITING_METRIC}"
 )
-_SCALED_TO_NONE = "the service is scaled to 0 replicas"
+SCALED_TO_NONE = "the service is scaled to 0 replicas"
 _CREATOR_LABELS = (
     "workflows.argoproj.io/creator-preferred-username",
     "workflows.argoproj.io/creator-email",
@@ -83,21 +88,22 @@ def describe_service(params: Params, tagged: Tagged, *, kube: Kube) -> None:
     try:
         found = kube.get("Deployment", params.namespace, params.name) or {"metadata": {}}
         before = read_in_service(found["metadata"].get("annotations") or {})
-        run = _run(kube, params)
-        described = in_service(params, tagged, before, run=run, person=_person(run))
+        run = run_of(kube, params)
+        described = in_service(params, tagged, before, run=run, person=person_of(run))
         change = {"metadata": {"annotations": described.annotations()}}
         kube.patch("Deployment", params.namespace, params.name, change)
     except StepError as error:
         log.warn(_LOGGER, "service-not-described", service=params.name, reason=error)
 
 
-def _run(kube: Kube, params: Params) -> Mapping[str, Any]:
+def run_of(kube: Kube, params: Params) -> Mapping[str, Any]:
+    """The Workflow of this step; empty where it has none."""
     if not params.run_name:
         return {}
     return read_this_run(params.namespace, params.run_name, record=None, connect=lambda: kube)
 
 
-def _person(run: Mapping[str, Any]) -> str:
+def person_of(run: Mapping[str, Any]) -> str:
     """Who began the run, by the labels of Argo's server, or as `argotune submit` noted it."""
     metadata = run.get("metadata") or {}
     labels, annotations = (metadata.get(each) or {} for each in ("labels", "annotations"))
@@ -129,6 +135,7 @@ def deploy_service(
         kube.apply(item, dry_run=True)
     if params.max_replicas is not None and kube.api(_METRICS_API) is None:
         log.warn(_LOGGER, "not-scaled", service=params.name, reason=_NO_METRICS)
+    _make_room_for_others(params, is_new="Deployment" not in before.existed)
     with _rolled_back_on_failure(kube, params, before):
         for item in serving:
             # If the step is killed before it can roll back, new objects are deleted with the
@@ -165,9 +172,9 @@ def _has_monitors(kube: Kube) -> bool:
 def _answer(url: str, params: Params, key: str | None, clock: Clock, *, replicas: int) -> str:
     """Ask the service; one that somebody scaled to none has the new adapter when it comes back."""
     if replicas == 0:
-        log.warn(_LOGGER, "not-asked", service=params.name, reason=_SCALED_TO_NONE)
-        return f"{NOT_ASKED}{_SCALED_TO_NONE}"
-    return ask(url, params.question, timeout_seconds=_ASK_SECONDS, key=key, clock=clock)
+        log.warn(_LOGGER, "not-asked", service=params.name, reason=SCALED_TO_NONE)
+        return f"{NOT_ASKED}{SCALED_TO_NONE}"
+    return ask(url, params.question, timeout_seconds=ASK_SECONDS, key=key, clock=clock)
 
 
 def _surround(kube: Kube, params: Params, objects: Sequence[Manifest]) -> None:
@@ -186,6 +193,14 @@ def _surround(kube: Kube, params: Params, objects: Sequence[Manifest]) -> None:
 
 def _service_url(params: Params) -> str:
     return f"http://{params.name}.{params.namespace}.svc"
+
+
+def _make_room_for_others(params: Params, *, is_new: bool) -> None:
+    """Make the directory of adapters that join the service; a new service has none."""
+    directory = params.cache_dir / joined_path(params.name)
+    if is_new:
+        remove_directory(directory)
+    directory.mkdir(parents=True, exist_ok=True)
 
 
 def _adapter(kube: Kube, params: Params) -> Adapter:

@@ -15,7 +15,7 @@ from argotune.steps.common.values import (
     is_dns_subdomain,
     origin_problems,
 )
-from argotune.steps.contracts.in_service import DeployTo
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
@@ -57,6 +57,11 @@ class Params:
     cluster all may."""
     services_dir: Path | None = None
     """Directory for the record and log of a server process; required for target process."""
+    serve_with: str = ""
+    """Name of a service of the same base that takes the adapter beside its own; empty: the adapter
+    has a service of its own."""
+    leave: bool = False
+    """Take the adapter out of that service instead; for target kubernetes."""
     port: int = 0
     """Port of a server process; 0: the one that the service had, or else any that is free. For
     target process."""
@@ -155,6 +160,7 @@ class Params:
 
     def __post_init__(self) -> None:
         problems = [*_name_problems(self.name), *self._adapter_problems()]
+        problems += self._joining_problems()
         if self.target == "process" and self.services_dir is None:
             problems.append("--services-dir: missing; --target process needs it")
         if self.require_signature and not self.verification_key:
@@ -179,6 +185,18 @@ class Params:
         if model_dir.is_absolute() or ".." in model_dir.parts or not model_dir.parts:
             problems.append(f"--model-dir: {self.model_dir!r} is not a directory below the cache")
         return problems
+
+    def _joining_problems(self) -> Iterator[str]:
+        if self.leave and not (self.serve_with and self.target == "kubernetes"):
+            yield "--leave: is for --target kubernetes with --serve-with"
+        if not self.serve_with:
+            return
+        if not is_dns_label(self.serve_with):
+            yield f"--serve-with: {self.serve_with!r} is not a service's name"
+        if self.serve_with == self.name:
+            yield f"--serve-with: {self.serve_with!r} is the adapter's own service; leave it out"
+        if self.target == NOT_DEPLOYED:
+            yield f"--serve-with: {self.serve_with!r} is a service, and --target is {self.target}"
 
     def _kubernetes_problems(self) -> list[str]:
         problems = []

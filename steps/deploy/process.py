@@ -45,6 +45,7 @@ from argotune.steps.contracts.services import (
     is_alive,
     process_started,
     read_record,
+    read_service,
     stop_process,
     write_record,
 )
@@ -101,7 +102,8 @@ def deploy_process(
     """
     deadline = time.monotonic() + params.timeout_seconds
     folder = services_dir.absolute() / params.name
-    with _service_lock(folder):
+    with service_lock(folder):
+        _refuse_joined(services_dir, params.name)
         _end_leftovers(folder)
         remove_partials(folder)
         (folder / ADAPTERS).mkdir(exist_ok=True)
@@ -157,19 +159,37 @@ def _describe(params: Params, folder: Path, service: Service) -> str:
     """Move the tags of versions, and complete the service's record; returns the version."""
     tagged = record_version(params)
     before = read_in_service(service.annotations)
-    annotations = in_service(params, tagged, before, run=_run(params)).annotations()
+    annotations = in_service(params, tagged, before, run=run_of(params)).annotations()
     write_record(folder / RECORD, dataclasses.replace(service, annotations=annotations))
     return tagged.version
 
 
-def _run(params: Params) -> Mapping[str, Any]:
+def _refuse_joined(services_dir: Path, name: str) -> None:
+    """Raise PermanentError where the adapter of this name is that of another service's server.
+
+    The record of one that was taken out by hand forgets that server, or else it would be stopped.
+    """
+    service, path = read_service(services_dir, name), services_dir / name / RECORD
+    if service is None:
+        return
+    if service.host:
+        raise PermanentError(
+            f"{service.name} has joined service {service.host}; `argotune stop {service.name}`"
+            " takes it out, and then it can have one of its own"
+        )
+    if service != read_record(path):
+        write_record(path, service)
+
+
+def run_of(params: Params) -> Mapping[str, Any]:
+    """The Workflow of this step; empty where nothing says it."""
     if params.run_record is None:
         return {}
     return read_this_run("", params.run_name or "", record=params.run_record, connect=connect)
 
 
 @contextlib.contextmanager
-def _service_lock(folder: Path) -> Iterator[None]:
+def service_lock(folder: Path) -> Iterator[None]:
     """Lock the service's folder; the lock is released when this process ends in any way."""
     folder.mkdir(parents=True, exist_ok=True)
     with deploy_lock(folder) as is_held:

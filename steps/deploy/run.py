@@ -16,6 +16,8 @@ from argotune.steps.contracts.history import (
 )
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.model_cache import read_marker
+from argotune.steps.deploy.join import join_on_cluster
+from argotune.steps.deploy.join_process import join_process
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.live import check_live
 from argotune.steps.deploy.params import NOT_ASKED, Params, Result
@@ -30,6 +32,8 @@ Target: TypeAlias = Callable[[Params, str, Progress], Result]
 
 def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
     """Deploy to the target, and write the records for scheduled runs."""
+    if params.leave:
+        return join_on_cluster(params, "", progress)
     completed, model = complete(params)
     if params.target != NOT_DEPLOYED:
         check_adapter(completed)
@@ -45,9 +49,11 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
 
 
 def _target(params: Params) -> Target:
+    if params.target == NOT_DEPLOYED:
+        return _only_push
     if params.target == "kubernetes":
-        return deploy_kubernetes
-    return _deploy_process if params.target == "process" else _only_push
+        return join_on_cluster if params.serve_with else deploy_kubernetes
+    return _deploy_process
 
 
 def _only_push(params: Params, model: str, progress: Progress) -> Result:
@@ -60,7 +66,8 @@ def _only_push(params: Params, model: str, progress: Progress) -> Result:
 def _deploy_process(params: Params, model: str, progress: Progress) -> Result:
     if params.services_dir is None:
         raise ParamsError("--services-dir: missing; --target process needs it")
-    return deploy_process(params, model, params.services_dir, progress=progress)
+    deploy = join_process if params.serve_with else deploy_process
+    return deploy(params, model, params.services_dir, progress=progress)
 
 
 def _record(params: Params, plan_file: Path, history_file: Path) -> None:

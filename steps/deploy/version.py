@@ -46,6 +46,7 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "port",
         "question",
         "requests-per-minute",
+        "serve-with",
     ),
     "kubernetes": (
         "adapter-from",
@@ -63,6 +64,7 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "question",
         "replicas",
         "requests-per-minute",
+        "serve-with",
         "service-gpus",
     ),
 }

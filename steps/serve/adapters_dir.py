@@ -2,6 +2,7 @@
 
 Each directory in it is an adapter with its serving.json, and its name is the adapter's in requests.
 Who adds one renames it into place when it is whole; names with a dot in front are not looked at.
+One that is missing at two looks has left, so that another one can be renamed into its place.
 What is there when the server starts is served from the beginning. A file `image-digest` in it says
 of which image the adapter is; without one its answers name none.
 """
@@ -51,6 +52,8 @@ class AdaptersDir:
         self._seen: dict[str, _Version] = {}
         """What was served or refused, by name."""
         self._served: set[str] = set()
+        self._missing: set[str] = set()
+        """What was not there at the last look: who replaces an adapter renames two directories."""
         self._removals: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
@@ -65,7 +68,9 @@ class AdaptersDir:
 
     async def _follow(self) -> None:
         found = await asyncio.to_thread(_adapters, self._directory)
-        for name in sorted(self._seen.keys() - found.keys()):
+        missing = self._seen.keys() - found.keys()
+        gone, self._missing = missing & self._missing, missing - self._missing
+        for name in sorted(gone):
             del self._seen[name]
             if name in self._served:
                 self._served.remove(name)

@@ -32,6 +32,7 @@ from argotune.steps.common.values import (
     SECONDS,
     SECONDS_OR_ZERO,
     SECRET,
+    SERVICE,
     SHARE,
     STORAGE_CLASS,
     URLS,
@@ -485,6 +486,17 @@ _SERVICE = (
         choices=get_args(DeployTo),
         local_choices=("process",),
         feeds=("dataset.deploy-to", "push.deploy-to", "deploy.target", "reject.target"),
+    ),
+    Setting(
+        name="serve-with",
+        description=(
+            "Name of a service that is there, of the same base and revision: its servers take the"
+            " adapter beside their own, and answer with it where `model` in a request has the"
+            " workspace's name"
+        ),
+        value=SERVICE,
+        default_meaning="a service of its own",
+        feeds=("deploy.serve-with",),
     ),
     Setting(
         name="service-gpus",
@@ -990,6 +1002,10 @@ def installer_settings() -> list[Setting]:
 def annotation_settings() -> dict[str, Setting]:
     """List the rows that the workspace file has as annotations."""
     return {name: row for name, row in SETTINGS.items() if row.is_annotation and not row.place}
+
+
+OF_JOINED = ("serve-with", "api-keys-secret", "question")
+"""Settings of a service that an adapter has too which joins another one."""
 
 
 def service_settings() -> list[str]:

@@ -376,7 +376,7 @@ def _approved_without_gpu(settings: Mapping[str, str]) -> Iterator[Problem]:
     provider = settings["provider"]
     if settings["approval"] != "required" or provider not in PROVIDERS:
         return
-    if settings["deploy-to"] == NOT_DEPLOYED:
+    if settings["deploy-to"] == NOT_DEPLOYED or settings["serve-with"]:
         return
     given = {row.name: settings[row.name] for row in provider_settings()}
     try:

@@ -2,8 +2,8 @@
 
     python -m tests.fakes.serve --mode=MODE --model-dir=... --adapter-dir=... --name=... ...
 
-MODE is well, crash (ends after a message), mute (never lists the adapter), or broken (lists it,
-and answers a question with 500).
+MODE is well, crash (ends after a message), mute (never lists the adapter), broken (lists it,
+and answers a question with 500), or picky (takes no adapter of --adapters-dir).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from argotune.steps.contracts.client_keys import read_keys
 from argotune.steps.contracts.listener import offer_listener
+from argotune.steps.contracts.served import ADAPTER_HEADER, DIGEST_FILE
 
 BASE = "argotune/tiny"
 """The base model's id."""
@@ -43,11 +46,23 @@ class _Handler(BaseHTTPRequestHandler):
             return
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/chat":
-            text = self._text(question["prompt"], question.get("model"))
-            self._answer(200, {"response": text})
+            self._chat(question["prompt"], question.get("model"))
             return
         said = " | ".join(message["content"] for message in question["messages"])
         self._stream(self._text(said, question["model"]), question)
+
+    def _chat(self, prompt: str, model: str | None) -> None:
+        if model in (None, BASE, self.flags.name):
+            self._answer(200, {"response": self._text(prompt, model)})
+            return
+        digest_file = Path(self.flags.adapters_dir) / str(model) / DIGEST_FILE
+        if self.flags.mode == "picky" and digest_file.exists():
+            print(f"adapter {model} is refused: it has other rotary factors", flush=True)
+        if self.flags.mode == "picky" or not digest_file.exists():
+            self._answer(404, {"error": {"message": f"model {model!r} is not served here"}})
+            return
+        digest = digest_file.read_text().strip()
+        self._answer(200, {"response": f"{prompt} says {model}"}, {ADAPTER_HEADER: digest})
 
     def _is_known(self) -> bool:
         """Whether the client has one of the keys; refuses it where not."""
@@ -87,9 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _event(self, value: object) -> None:
         self.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")
 
-    def _answer(self, status: int, value: object) -> None:
+    def _answer(
+        self, status: int, value: object, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
+        for name, text in headers.items():
+            self.send_header(name, text)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -241,6 +241,7 @@ def _parameter_rules() -> list[Rule]:
         "reference": ADAPTER_PATTERN,
         "gpus": "^[0-9]{1,3}$",
         "start": "^(true|false)$",
+        "leave": "^(true|false)$",
         "models": MODELS_PATTERN,
         "shown-answers": "^[0-9]{1,3}$",
     }

@@ -35,7 +35,7 @@ NAME = rollback.NAME
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _OF_A_RUN = ("plan-file", "work-dir", "layout-dir")
 """Flags of deploy about the run that made the adapter."""
-_OF_THE_SERVICE = ("gpus", "node-selector", "reference", "start")
+_OF_THE_SERVICE = ("gpus", "leave", "node-selector", "reference", "start")
 """Flags of deploy that in `finetune` are outputs of other steps."""
 
 DEPLOY = replace(
@@ -110,6 +110,12 @@ def parameters() -> list[Parameter]:
             value="false",
             enum=["false", "true"],
             description="Whether a service is started that was scaled to 0 replicas",
+        ),
+        Parameter(
+            name="leave",
+            value="false",
+            enum=["false", "true"],
+            description="Whether the adapter is taken out of the service that it joined",
         ),
         Parameter(name="gpus", value="0", description="GPUs that the adapter was tuned on"),
         Parameter(

@@ -13,7 +13,7 @@ from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
-from argotune.steps.settings.run_settings import place_of, service_settings
+from argotune.steps.settings.run_settings import OF_JOINED, place_of, service_settings
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
@@ -83,6 +83,7 @@ def load(
     if on_this_machine:
         workspace = _on_this_machine(_warned_of_service(_without_sku(workspace)))
     workspace = _warned_without_service(workspace)
+    workspace = _warned_of_joining(workspace)
     workspace = _with_usable_sku(workspace, substitute, must_be_final)
     if name_gpu is not None:
         workspace = name_gpu(workspace)
@@ -122,7 +123,8 @@ def _without_sku(workspace: Workspace) -> Workspace:
 def _warned_of_service(workspace: Workspace) -> Workspace:
     """Warn of settings that only a service of a cluster has."""
     given = [name for name in _OF_CLUSTER_SERVICES if name in workspace.options]
-    if not given or workspace.options.get("deploy-to") in ("kubernetes", NOT_DEPLOYED):
+    has_none_here = workspace.options.get("deploy-to") in ("kubernetes", NOT_DEPLOYED)
+    if not given or has_none_here or workspace.options.get("serve-with"):
         return workspace
     warning = f"{', '.join(map(place_of, given))}: no effect on a service of this machine"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
@@ -134,6 +136,18 @@ def _warned_without_service(workspace: Workspace) -> Workspace:
     if not given or workspace.options.get("deploy-to") != NOT_DEPLOYED:
         return workspace
     warning = f"{', '.join(map(place_of, given))}: no effect, because deploy-to is {NOT_DEPLOYED}"
+    return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
+
+
+def _warned_of_joining(workspace: Workspace) -> Workspace:
+    """Warn of settings of a service where another one takes the adapter."""
+    host = workspace.options.get("serve-with")
+    given = [
+        name for name in service_settings() if name in workspace.options and name not in OF_JOINED
+    ]
+    if not given or not host or workspace.options.get("deploy-to") == NOT_DEPLOYED:
+        return workspace
+    warning = f"{', '.join(map(place_of, given))}: no effect, because {host} serves the adapter"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 

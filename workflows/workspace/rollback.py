@@ -21,6 +21,7 @@ def rollback_workflow(
     reference: str,
     service_settings: Mapping[str, str],
     start: bool = False,
+    leave: bool = False,
 ) -> dict[str, Any]:
     """Build a Workflow of arguments only, for the installed template.
 
@@ -30,6 +31,7 @@ def rollback_workflow(
         reference: The adapter's image by a version's tag or by digest.
         service_settings: Flags of deploy, as they were when the service was deployed.
         start: Whether it is to start a service that was scaled to none.
+        leave: Whether it is to take the adapter out of the service that it joined.
     """
     known = parameters_of(template)
     names = {**flags_of(_STEP), _PULL_SECRET: "push-secret"}
@@ -37,7 +39,13 @@ def rollback_workflow(
     given = {each: text for each, text in settings.items() if each in known}
     return workflow_of(
         template,
-        {**given, "name": name, "reference": reference, "start": "true" if start else "false"},
+        {
+            **given,
+            "name": name,
+            "reference": reference,
+            "start": "true" if start else "false",
+            "leave": "true" if leave else "false",
+        },
         metadata={"generateName": f"{name}-rollback-"},
         workspace=name,
         title=f"{name}: roll back to {reference}",

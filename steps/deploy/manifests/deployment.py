@@ -16,6 +16,7 @@ from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.contracts.client_keys import FILE_NAME
 from argotune.steps.contracts.ending import GRACE_PERIOD_SECONDS, PRE_STOP_SECONDS
 from argotune.steps.contracts.in_service import ADAPTER
+from argotune.steps.contracts.model_cache import joined_path
 from argotune.steps.deploy.manifests.labels import Manifest, labels, metadata, selector
 from argotune.steps.deploy.manifests.network import PORT, PORT_NAME
 from argotune.steps.deploy.params import Params
@@ -23,7 +24,8 @@ from argotune.steps.deploy.server_flags import server_flags
 from argotune.steps.nodes.labels import RUN_LABEL
 
 _USER = 65532
-_MODELS = "/argotune/models"
+MODELS = "/argotune/models"
+"""Where the server has the model cache."""
 _ADAPTER = "/argotune/adapter"
 _KEYS = "/argotune/keys"
 _SCRATCH = "/argotune/scratch"
@@ -136,9 +138,10 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "image": params.image,
         "command": ["python", "-m", "argotune.steps.serve"],
         "args": [
-            literal(f"--model-dir={_MODELS}/{params.model_dir}"),
+            literal(f"--model-dir={MODELS}/{params.model_dir}"),
             literal(f"--adapter-dir={_adapter_dir(adapter)}"),
             literal(f"--name={params.name}"),
+            literal(f"--adapters-dir={MODELS}/{joined_path(params.name)}"),
             f"--adapter-digest={params.adapter_digest()}",
             "--host=0.0.0.0",
             f"--port={PORT}",
@@ -198,13 +201,13 @@ def _resources(params: Params) -> Manifest:
 
 def _adapter_dir(adapter: Adapter) -> str:
     if isinstance(adapter, AdapterInCache):
-        return f"{_MODELS}/{adapter.directory}"
+        return f"{MODELS}/{adapter.directory}"
     return f"{_ADAPTER}/data"
 
 
 def _mounts(params: Params, adapter: Adapter) -> list[Manifest]:
     mounts: list[Manifest] = [
-        {"name": "models", "mountPath": _MODELS, "readOnly": True},
+        {"name": "models", "mountPath": MODELS, "readOnly": True},
         {"name": "scratch", "mountPath": _SCRATCH},
     ]
     if isinstance(adapter, AdapterImage):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ from tests.fakes.listening import listening
 
 DIGEST = "sha256:" + "a" * 64
 REFERENCE = f"acr.io/team/phi@{DIGEST}"
+_CACHE = TemporaryDirectory()
+"""A model cache without adapters."""
 
 
 def params(**changes: Any) -> Params:
@@ -35,7 +38,7 @@ def params(**changes: Any) -> Params:
         "reference": REFERENCE,
         "plan_file": Path("plan.yaml"),
         "model_dir": "microsoft--Phi-3/abc",
-        "cache_dir": Path("/nowhere"),
+        "cache_dir": Path(_CACHE.name),
         "namespace": "team",
         "image": "acr.io/argotune-serve:1",
         "model_cache_claim": "models",

@@ -31,6 +31,7 @@ def test_the_pod_starts_the_server_with_its_flags() -> None:
     assert serve.name == "phi"
     assert serve.adapter_digest == f"sha256:{'a' * 64}"
     assert serve.adapter_dir == Path("/argotune/adapter/data")
+    assert serve.adapters_dir == Path("/argotune/models/joined/phi")
     pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     ending = pre_stop + serve.hand_over_seconds + serve.drain_seconds
     assert ending < pod["terminationGracePeriodSeconds"]

@@ -112,6 +112,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
         "port": "0",
         "question": "Hello?",
         "requests-per-minute": "0",
+        "serve-with": "",
     }
     # Whoever repeats a deploy neither gives a number again nor loses the way back.
     assert deployer.deploy(second).version == "v2"
@@ -383,6 +384,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "replicas": "",
         "cors-origins": "[]",
         "requests-per-minute": "0",
+        "serve-with": "",
         "service-gpus": "",
     }
 

@@ -41,6 +41,7 @@ ALL = {
     "queue": "gpus",
     "priority-class": "batch-low",
     "deploy-to": "process",
+    "serve-with": "phi",
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",
     "start-from": "live",

@@ -35,6 +35,17 @@ def test_settings_of_a_service_are_warned_of_where_there_is_none() -> None:
         )
 
 
+def test_settings_of_a_service_are_warned_of_where_another_one_takes_the_adapter() -> None:
+    given = {"service-gpus": "0", "question": "Who?", "serve-with": "phi"}
+    annotations = {f"argotune.dev/{name}": text for name, text in given.items()}
+    texts = [("one.yaml", changed({"metadata/annotations": annotations}))]
+    for on_this_machine in (False, True):
+        planned = load(texts, overrides={}, allow_loopback=True, on_this_machine=on_this_machine)
+        assert planned.workspace.warnings[-1] == (
+            f"{HERE}service-gpus: no effect, because phi serves the adapter"
+        )
+
+
 def test_a_service_of_this_machine_may_have_a_port() -> None:
     annotations = {"argotune.dev/service-port": "5005"}
     given = {"metadata/annotations": annotations, "tuning/preset/name": "tiny"}

@@ -18,7 +18,7 @@ from argotune.workflows.cli.remote.client_keys import encoded_keys
 def client_keys(subject: Subject) -> Iterator[Finding]:
     """Check whether the Secret has keys that the server can read."""
     name = subject.needs.arguments.get("api-keys-secret")
-    if not name or not subject.needs.has_service:
+    if not name or not subject.needs.is_deployed:
         return
     text = encoded_keys(subject.get("Secret", name))
     create = (

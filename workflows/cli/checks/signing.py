@@ -12,7 +12,7 @@ from pathlib import Path
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError, StepError
-from argotune.steps.contracts.in_service import InService, read_in_service
+from argotune.steps.contracts.in_service import InService, joined_in, read_in_service
 from argotune.steps.provenance.checks import verify
 from argotune.steps.provenance.evidence import Evidence, gather
 from argotune.steps.provenance.keys import PublicKey, name_of, public_keys_of, signer_of
@@ -89,13 +89,15 @@ def live_signatures(subject: Subject, *, gather: Gather = gather) -> Iterator[Fi
         return
     for deployment in subject.kube.list("Deployment", subject.namespace):
         metadata = deployment["metadata"]
-        try:
-            known = read_in_service(metadata.get("annotations") or {})
-        except StepError as error:
-            yield unknown(f"service {metadata['name']}: {error}")
-            continue
-        if known is not None:
-            yield _live(subject, metadata["name"], known, keys, gather)
+        own = metadata.get("annotations") or {}
+        for name, noted in {metadata["name"]: own, **joined_in(own)}.items():
+            try:
+                known = read_in_service(noted)
+            except StepError as error:
+                yield unknown(f"service {name}: {error}")
+                continue
+            if known is not None:
+                yield _live(subject, name, known, keys, gather)
 
 
 def _live(

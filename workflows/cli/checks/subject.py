@@ -52,6 +52,11 @@ class Needs:
 
     @property
     def has_service(self) -> bool:
+        """Whether the run makes a service of its own."""
+        return not self.arguments.get("serve-with") and self.is_deployed
+
+    @property
+    def is_deployed(self) -> bool:
         """Whether the run deploys its adapter."""
         return self.arguments.get("deploy-to") != NOT_DEPLOYED
 

@@ -171,7 +171,7 @@ def served_here(name: str) -> Served:
             endpoint=service.endpoint,
             base=service.model.partition("@")[0],
             log=f"{name}'s server.log",
-            key=_key_here(services_dir / name / KEYS),
+            key=_key_here(services_dir / (service.host or name) / KEYS),
             connect=lambda timeout_seconds: closing(HTTPConnection(host, timeout=timeout_seconds)),
         )
     of_run = [run.workspace for run in local_runs(home()) if run.name == name]

@@ -129,6 +129,8 @@ def plan(
     rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
     if planned.workspace.options.get("deploy-to") == NOT_DEPLOYED:
         rows.append(Row(name="service", value="none", note="the adapter is pushed, not deployed"))
+    elif host := planned.workspace.options.get("serve-with"):
+        rows.append(Row(name="service", value=host, note="is there, and takes the adapter"))
     print_rows(screen, f"Plan of {planned.workspace.name}", rows)
     if data is not None:
         print_rows(screen, "Data, as read here", _data_rows(planned, data))

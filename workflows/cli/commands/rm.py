@@ -11,6 +11,7 @@ import typer
 
 from argotune.steps.contracts.services import (
     forget_service,
+    joined_to,
     kept_names,
     names_of_running,
 )
@@ -91,9 +92,12 @@ def _remove_services(names: Sequence[str], *, dry_run: bool) -> None:
     if problems:
         raise InputError(problems)
     for name in dict.fromkeys(names):
+        joined = joined_to(folder, name)
         if not dry_run:
             forget_service(folder, name)
         print(f"service {name}: {'would be deleted' if dry_run else 'deleted'}")
+        if joined:
+            print(f"{', '.join(joined)} joined it, and their next runs serve them again")
 
 
 def _named(found: Sequence[Entry], names: Sequence[str]) -> list[Entry]:

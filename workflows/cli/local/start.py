@@ -37,6 +37,7 @@ _FROM_RUN = (
     "load-in-4bit",
     "requests-per-minute",
     "require-signature",
+    "serve-with",
     "verification-key",
 )
 """Inputs of the run's step deploy that its flags are again."""

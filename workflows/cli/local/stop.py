@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from argotune.steps.contracts.services import names_of_running, stop_service
+from argotune.steps.contracts.services import (
+    joined_to,
+    names_of_running,
+    read_service,
+    stop_service,
+)
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, local_runs, processes, runs_meant
@@ -63,8 +68,17 @@ def _stop_run(run: LocalRun) -> None:
 
 
 def _stop_service(here: Home, name: str) -> bool:
+    service = read_service(here.services_dir, name)
     if not stop_service(here.services_dir, name):
         return False
+    if service is not None and service.host:
+        print(
+            f"{name}: taken out of service {service.host}, which goes on; `argotune start {name}`"
+            " puts it back"
+        )
+        return True
+    if joined := joined_to(here.services_dir, name):
+        print(f"service {name}: {', '.join(joined)} joined it, and are back when it is started")
     print(f"service {name}: stopped; `argotune start {name}` starts it again")
     return True
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
-from argotune.steps.contracts.services import KEYS
+from argotune.steps.contracts.services import KEYS, is_alive, read_service
 from argotune.steps.contracts.webhook import format_problem, url_problem
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.notify.params import SECRET_VARIABLES as WEBHOOK_VARIABLES
@@ -61,6 +61,7 @@ def from_workspace(
         on_this_machine=True,
     )
     _check_provider(planned.workspace.options.get("provider"))
+    _check_joining(planned, here)
     _check_client_keys(planned.workspace, here, secrets)
     _check_webhook(planned.workspace, secrets, allow_loopback=allow_loopback)
     if runtime == "process":
@@ -108,6 +109,24 @@ def from_workspace(
         forget_unrecorded(here, name)
         raise
     return Runnable(name=name, documents=[workflow], secrets=secrets)
+
+
+def _check_joining(planned: workspaces.Planned, here: Home) -> None:
+    """Refuse a service that is not there to be joined, or of another base."""
+    name, host = planned.workspace.name, planned.workspace.options.get("serve-with")
+    if not host or planned.workspace.options.get("deploy-to", "process") != "process":
+        return
+    service, own = (read_service(here.services_dir, each) for each in (host, name))
+    problems, model = [], planned.plan.model.title
+    if service is None or service.host or not is_alive(service):
+        problems.append("no running service of this name on this machine")
+    elif service.model != model:
+        problems.append(f"it serves the base {service.model}, and the run's is {model}")
+    if own is not None and not own.host and is_alive(own):
+        problems.append(f"{name} has a service of its own; `argotune stop {name}` ends it")
+    if problems:
+        place = f"metadata.annotations.{PREFIX}serve-with"
+        raise InputError([f"{place}: {host!r}: {each}" for each in problems])
 
 
 def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:

@@ -5,11 +5,12 @@ Who submits runs may not change Deployments, and the cluster has the registry's 
 
 from __future__ import annotations
 
+from argotune.steps.cluster.kube import Object
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.in_service import InService
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import cluster_runs, deployments
+from argotune.workflows.cli.remote.runs import cluster_runs, deployments, host_of
 from argotune.workflows.cli.remote.submission import begun_by_person
 from argotune.workflows.cli.show.in_service import (
     described,
@@ -56,11 +57,26 @@ def begin_start(cluster: Cluster, name: str) -> str | None:
             f"{name!r}: no service of this name in namespace {cluster.namespace}; one that was"
             f" removed comes back with the next run of its workspace{_note(cluster, name)}"
         )
+    if (host := host_of(deployed)) != name:
+        raise InputError(
+            f"{name!r}: joined service {host}, which has the servers; `argotune start {host}"
+            f" {cluster.flags}` starts them"
+        )
     if deployed["spec"].get("replicas", 1) > 0:
         print(f"service {name}: is not stopped; `argotune status {name} {cluster.flags}` shows it")
         return None
     known = described(name, deployed["metadata"].get("annotations") or {})
     return _begin(cluster, name, known.adapter, known, what="start")
+
+
+def begin_leave(cluster: Cluster, name: str, joined: Object) -> str:
+    """Create the Workflow that takes an adapter out of the service that it joined.
+
+    `joined` is what `deployments` has of it. Returns the Workflow's name. Raises as
+    `begin_rollback`.
+    """
+    known = described(name, joined["metadata"].get("annotations") or {})
+    return _begin(cluster, name, known.adapter, known, what="leave")
 
 
 def _note(cluster: Cluster, name: str) -> str:
@@ -80,6 +96,7 @@ def _begin(cluster: Cluster, name: str, reference: str, known: InService, *, wha
         reference=reference,
         service_settings=known.settings,
         start=what == "start",
+        leave=what == "leave",
     )
     run = manifests.random_name(f"{name}-{what}")
     cluster.create(begun_by_person(cluster, manifests.with_name(document, run)))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.values import is_dns_label
+from argotune.steps.contracts.in_service import joined_in
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.workflow_json import (
@@ -97,8 +98,22 @@ def deployments(cluster: Cluster) -> dict[str, Object]:
 
 
 def by_service(found: Iterable[Object]) -> dict[str, Object]:
-    """Map the names of inference services to these Deployments of theirs."""
-    return {str(item["metadata"]["labels"].get(SERVICE_LABEL)): item for item in found}
+    """Map the names of inference services to these Deployments of theirs.
+
+    An adapter that joined a service has that one's, with annotations as its own would have.
+    """
+    own = {str(item["metadata"]["labels"].get(SERVICE_LABEL)): item for item in found}
+    joined = {
+        name: {**host, "metadata": {**host["metadata"], "annotations": annotations}}
+        for host in own.values()
+        for name, annotations in joined_in(host["metadata"].get("annotations") or {}).items()
+    }
+    return {**joined, **own}
+
+
+def host_of(service: Object) -> str:
+    """Return the name of the service whose servers answer, from `by_service`."""
+    return str(service["metadata"]["name"])
 
 
 def is_ready(deployment: Object) -> bool:

@@ -18,7 +18,7 @@ from argotune.workflows.cli.chat_client import Served
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, deployments
+from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, deployments, host_of
 from argotune.workflows.cli.show.in_service import only_pushed_note
 from argotune.workflows.cli.show.workflow_json import workspace_of
 
@@ -29,14 +29,15 @@ _POLL_SECONDS = 0.01
 
 def served_on(cluster: Cluster, name: str) -> Served:
     """Return the service of a workspace. Raises InputError when none of its servers is ready."""
-    pods = [pod for pod in cluster.list("Pod", f"{SERVICE_LABEL}={name}") if _is_ready(pod)]
+    host = host_of(known[name]) if name in (known := deployments(cluster)) else name
+    pods = [pod for pod in cluster.list("Pod", f"{SERVICE_LABEL}={host}") if _is_ready(pod)]
     if not pods:
         raise InputError(_none_ready(cluster, name))
     pod = pods[0]
 
     return Served(
         name=name,
-        endpoint=f"http://{name}.{cluster.namespace}.svc",
+        endpoint=f"http://{host}.{cluster.namespace}.svc",
         log=f"kubectl logs {pod['metadata']['name']} {cluster.flags}",
         connect=lambda timeout_seconds: _connection(cluster, pod, timeout_seconds),
     )
@@ -48,7 +49,7 @@ def _none_ready(cluster: Cluster, name: str) -> str:
     if name in known:
         return (
             f"{name!r}: no server of this service is ready {where}; look with"
-            f" `kubectl get pods -l {SERVICE_LABEL}={name} {cluster.flags}`"
+            f" `kubectl get pods -l {SERVICE_LABEL}={host_of(known[name])} {cluster.flags}`"
         )
     run = cluster.get("Workflow", name)
     if run is not None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.steps.cluster.kube import Object, Objects
+from argotune.steps.contracts.in_service import joined_in
 from argotune.steps.nodes.ledger import accelerator_of
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
@@ -22,6 +23,7 @@ from argotune.workflows.cli.remote.runs import (
     cluster_runs,
     deployments,
     find_cluster_run,
+    host_of,
     is_ready,
     newest_by_workspace,
     newest_first,
@@ -110,7 +112,7 @@ def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
     if run is not None:
         _print_run(cluster, screen, run)
     if service is not None:
-        _print_service(cluster, screen, service)
+        _print_service(cluster, screen, workspace, service)
     for schedule in schedules:
         screen.print(f"schedule: {schedule}", soft_wrap=True)
     if run is not None:
@@ -284,13 +286,16 @@ def _failed_logs(run: Workflow) -> Iterator[tuple[str, str]]:
             yield step_name(node), log
 
 
-def _print_service(cluster: Cluster, screen: Console, service: Object) -> None:
-    name, namespace = service["metadata"]["name"], cluster.namespace
+def _print_service(cluster: Cluster, screen: Console, name: str, service: Object) -> None:
+    host, namespace = host_of(service), cluster.namespace
+    others = joined_in(service["metadata"].get("annotations") or {})
     wanted = service.get("spec", {}).get("replicas", 1)
     ready = service.get("status", {}).get("readyReplicas") or 0
     for line in (
-        f"service: http://{name}.{namespace}.svc, {ready} of {wanted} ready",
+        f"service: http://{host}.{namespace}.svc, {ready} of {wanted} ready",
+        *([f"model in requests: {name}, which joined the service {host}"] if name != host else []),
+        *([f"adapters that joined it: {', '.join(others)}"] if others else []),
         f'ask it: argotune chat {name} "A question" {cluster.flags}',
-        f"from this machine: kubectl port-forward service/{name} 8080:80 {cluster.flags}",
+        f"from this machine: kubectl port-forward service/{host} 8080:80 {cluster.flags}",
     ):
         screen.print(line, soft_wrap=True)

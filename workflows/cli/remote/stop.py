@@ -6,14 +6,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from argotune.steps.contracts.in_service import joined_in
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
+from argotune.workflows.cli.remote.rollback import begin_leave
 from argotune.workflows.cli.remote.runs import (
     SERVICE_LABEL,
     cluster_runs,
+    deployments,
+    host_of,
     newest_by_workspace,
     whole_run,
 )
@@ -152,6 +156,21 @@ def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bo
     The name may be a run's: then the workspace is the run's.
     """
     name = workspace_of(runs[0]) if runs else name
+    known = deployments(cluster)
+    if name in known and host_of(known[name]) != name:
+        run = begin_leave(cluster, name, known[name])
+        print(
+            f"{name}: run {run} takes it out of service {host_of(known[name])}, which stays;"
+            f" `argotune status {run} {cluster.flags}` shows it"
+        )
+        return True
+    joined = joined_in(known[name]["metadata"].get("annotations") or {}) if name in known else {}
+    if joined:
+        print(
+            f"warning: {', '.join(joined)} joined service {name} and go with it; the next run of"
+            " each, with another serve-with or none, serves it again",
+            file=sys.stderr,
+        )
     removed = False
     # What serves goes after what stands around it.
     for kind in reversed(SERVICE_KINDS):

@@ -16,6 +16,7 @@ from argotune.workflows.cli.remote.api_errors import ClusterError, explain_error
 from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
+from argotune.workflows.cli.remote.joining import check_joining
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.allowed_hosts import host_warnings
@@ -59,6 +60,7 @@ def plan_for_cluster(
         name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
     )
     _check_for_cluster(planned.workspace)
+    check_joining(cluster.within(planned.workspace.namespace), planned)
     print_warnings(planned)
     return planned
 

@@ -103,6 +103,8 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "service-port": "0",
         "service-replicas": "",
         "start": "false",
+        "leave": "false",
+        "serve-with": "",
         "service-label-selector": "",
     }
     (template,) = read_rendered("rollback")

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.in_service import InService
-from argotune.steps.contracts.services import KEYS, RECORD, read_record, stop_service, write_record
+from argotune.steps.contracts.services import (
+    ADAPTERS,
+    KEYS,
+    RECORD,
+    read_record,
+    stop_service,
+    write_record,
+)
 from argotune.steps.contracts.versions import LIVE
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import layout_lock, point_tag
@@ -270,6 +277,26 @@ def test_a_stopped_service_is_shown_and_can_be_deleted(home_dir: Path, argotune:
     assert argotune("rm", "--service", "caps").errors == [
         "'caps': no service of this name on this machine; there are none"
     ]
+
+
+def test_stop_takes_an_adapter_out_of_the_service_that_it_joined(
+    home_dir: Path, argotune: Argotune
+) -> None:
+    write_service(home_dir, "phi", os.getpid())
+    write_service(home_dir, "caps", 1)
+    path = home_dir / "services" / "caps" / RECORD
+    record = read_record(path)
+    assert record is not None
+    write_record(path, dataclasses.replace(record, host="phi"))
+    adapter = home_dir / "services" / "phi" / ADAPTERS / "caps"
+    adapter.mkdir(parents=True)
+    answer = argotune("stop", "caps")
+    assert (answer.code, answer.out) == (
+        0,
+        "caps: taken out of service phi, which goes on; `argotune start caps` puts it back\n",
+    )
+    assert not adapter.exists()
+    assert argotune("stop", "caps").code == 2
 
 
 def test_a_running_service_is_not_deleted(home_dir: Path, argotune: Argotune) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runnable import Runnable
 from argotune.workflows.cli.local.workspace import _scorers, from_workspace
 from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.commands.test_status import write_service
 from tests.workflows.cli.conftest import Write
 from tests.workflows.workspace.helpers import changed
 
@@ -92,6 +94,29 @@ def test_a_webhook_that_notify_would_refuse_is_refused_before_the_run(
         f"{place} url {problem}",
         f"{place} format is 'teams'; accepted are slack and cloudevents",
     ]
+
+
+def test_a_service_that_is_to_be_joined_has_to_run_with_the_base(tmp_path: Path) -> None:
+    text = changed({**LOCAL, "metadata/annotations": {"argotune.dev/serve-with": "phi"}})
+
+    def refused() -> list[str]:
+        with pytest.raises(InputError) as caught:
+            from_workspace(
+                [("one.yaml", text)],
+                Home(tmp_path),
+                overrides={},
+                allow_loopback=False,
+                runtime="docker",
+            )
+        return caught.value.problems
+
+    place = "metadata.annotations.argotune.dev/serve-with: 'phi': "
+    assert refused() == [f"{place}no running service of this name on this machine"]
+    write_service(tmp_path, "phi", os.getpid())
+    write_service(tmp_path, "my-model", os.getpid())
+    differs, own = refused()
+    assert differs.startswith(f"{place}it serves the base ")
+    assert own == f"{place}my-model has a service of its own; `argotune stop my-model` ends it"
 
 
 def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
