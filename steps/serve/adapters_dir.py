@@ -18,13 +18,12 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.served import DIGEST_FILE
 from argotune.steps.contracts.serving import FILE_NAME
 from argotune.steps.serve.engine.interface import Engine, EngineError
 
 _logger = logging.getLogger(__name__)
 
-DIGEST_FILE = "image-digest"
-"""Holds sha256:HEX. No file of an adapter's image can have the name, which has no suffix."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INTERVAL_SECONDS = 1.0
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from argotune.steps.contracts.served import ADAPTER_HEADER
+from argotune.steps.contracts.served import ADAPTER_HEADER, DIGEST_FILE
 from argotune.steps.contracts.serving import write_contract
-from argotune.steps.serve.adapters_dir import DIGEST_FILE, AdaptersDir
+from argotune.steps.serve.adapters_dir import AdaptersDir
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.service import Service
 from tests.fakes.engine import CONTRACT, FakeEngine

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.listener import listen, take_listener
 from argotune.steps.contracts.model_cache import Origin, mark_complete
+from argotune.steps.contracts.served import ADAPTER_HEADER
+from argotune.steps.contracts.services import (
+    ADAPTERS,
+    RECORD,
+    Service,
+    process_started,
+    write_record,
+)
+from argotune.steps.deploy.join_process import join_process
+from argotune.steps.deploy.params import Params as DeployParams
+from argotune.steps.push.layout import write_image
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
 from tests.fakes.cuda import FakeCuda
@@ -78,8 +93,9 @@ def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
 
 
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
-    shutil.copytree(tuned.adapter_dir, tmp_path / "adapters" / "another")
-    further = f"--adapters-dir={tmp_path / 'adapters'}"
+    adapters = tmp_path / "services" / "demo" / ADAPTERS
+    shutil.copytree(tuned.adapter_dir, adapters / "another")
+    further = f"--adapters-dir={adapters}"
     listener = listen(0)
     process = start(tuned, tmp_path, "--load-in-4bit=true", further, listener=listener)
     try:
@@ -88,6 +104,7 @@ def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_p
             another = {"prompt": QUESTION, "model": "another"}
             assert client.post("/chat", json=another).json() == answer
             assert client.post("/chat", json={"prompt": QUESTION}).json() == answer
+            check_joining(tuned, tmp_path, str(client.base_url))
             # As deploy does when it has answered: from now on at the service's port.
             process.send_signal(signal.SIGUSR1)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/chat"
@@ -119,6 +136,64 @@ def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_p
         process.kill()
         process.communicate()
         listener.close()
+
+
+def check_joining(tuned: Tuned, root: Path, url: str) -> None:
+    """Let deploy put in an adapter, and then its next version: no answer is lost."""
+    service = Service(
+        name="demo",
+        pid=os.getpid(),
+        process_started=process_started(os.getpid()) or "",
+        port=0,
+        endpoint=url,
+        digest="",
+        model="acme/random@1",
+        started="",
+    )
+    write_record(root / "services" / "demo" / RECORD, service)
+    first, second = (join(tuned, root, version) for version in (1, 2))
+    end, replies = threading.Event(), []
+
+    def keep_asking() -> None:
+        body = {"prompt": QUESTION, "model": "joined"}
+        while not end.is_set():
+            reply = httpx.post(f"{url}/chat", json=body, trust_env=False, timeout=30)
+            replies.append((reply.status_code, reply.headers.get(ADAPTER_HEADER)))
+
+    first()
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    second()
+    end.set()
+    asking.join()
+    assert {status for status, _ in replies} == {200}
+    digests = [digest for _, digest in replies]
+    assert len(set(digests)) == 2
+    assert digests == sorted(digests, key=digests.index)
+
+
+def join(tuned: Tuned, root: Path, version: int) -> Callable[[], object]:
+    """What deploy does with an image of the adapter, each version another one."""
+    files = sorted(each for each in tuned.adapter_dir.iterdir() if each.is_file())
+    created = f"2026-01-0{version}T00:00:00Z"
+    layout = root / "image"
+    image = write_image(layout, files, tag="latest", created=created, annotations={})
+    params = DeployParams(
+        target="process",
+        name="joined",
+        serve_with="demo",
+        reference=f"oci:{layout}@{image.digest}",
+        model_dir="base",
+        cache_dir=root,
+        services_dir=root / "services",
+        question=QUESTION,
+    )
+
+    def run() -> None:
+        result = join_process(params, "acme/random@1", root / "services", progress=Progress())
+        assert (result.answer, result.version) == (ANSWER, f"v{version}")
+
+    return run
 
 
 def params(tuned: Tuned, **changes: object) -> Params:
