@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.client_keys import FILE_NAME, keys_in
+from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -22,7 +23,7 @@ def check_client_keys(cluster: Cluster, options: Mapping[str, str]) -> None:
     Nothing is said to who may not read it.
     """
     name = options.get("api-keys-secret")
-    if not name:
+    if not name or options.get("deploy-to") == NOT_DEPLOYED:
         return
     try:
         secret = cluster.get("Secret", name)
