@@ -66,7 +66,7 @@ class AdaptersDir:
             )
 
     async def _follow(self) -> None:
-        found = await asyncio.to_thread(_adapters, self._directory)
+        found = await asyncio.to_thread(adapters_in, self._directory)
         missing = self._seen.keys() - found.keys()
         gone, self._missing = missing & self._missing, missing - self._missing
         for name in sorted(gone):
@@ -123,7 +123,8 @@ def _digest_in(adapter_dir: Path) -> str | None:
     return text
 
 
-def _adapters(directory: Path) -> dict[str, _Version]:
+def adapters_in(directory: Path) -> dict[str, _Version]:
+    """The adapters that are there, by name, each with what another one would not have."""
     found = {}
     for path in sorted(directory.iterdir()):
         if path.name.startswith("."):

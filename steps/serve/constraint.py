@@ -41,7 +41,8 @@ V = TypeVar("V")
 class GrammarConstraint:
     """The tokens of one answer; the engine asks it before each token."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, grammar: str) -> None:
+        self.grammar = grammar
         self._matcher = matcher
 
     @property
@@ -96,7 +97,7 @@ class Constraints:
                     asyncio.timeout(deadline - time.monotonic()),
                 ):
                     await self._make(grammar, key, param)
-        return GrammarConstraint(self._matchers[key].deep_copy())
+        return GrammarConstraint(self._matchers[key].deep_copy(), grammar)
 
     async def _make(self, grammar: str, key: tuple[_Digest, tuple[int, ...]], param: str) -> None:
         """Keep a matcher of the grammar. Raises ApiError."""

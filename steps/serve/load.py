@@ -1,7 +1,8 @@
-"""Load the base model with its adapter according to the serving contract."""
+"""Load the base model with its adapter, and the engine on them, by the serving contract."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,35 +10,46 @@ from typing import Any
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
 from argotune.steps.accelerator.gpus import prepare_gpu
+from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.exhausted import missing_gpu_memory
-from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.contracts.serving import ServingContract, fix_rope
+from argotune.steps.serve.engine.memory import free_memory, slots_that_fit
+from argotune.steps.serve.engine.transformers_engine import TransformersEngine
+from argotune.steps.serve.params import Params
+from argotune.steps.serve.served_files import check_weights, load_config
+
+_logger = logging.getLogger(__name__)
+
+_SLOTS = 16
 
 
-def load_tokenizer(model_dir: Path, contract: ServingContract) -> Any:
-    """The base model's tokenizer with training's chat template. Raises PermanentError."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_dir, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{model_dir}: no usable tokenizer: {error}") from error
-    tokenizer.chat_template = contract.chat_template
-    return tokenizer
+def load_engine(params: Params, contract: ServingContract, tokenizer: Any) -> TransformersEngine:
+    """The engine on transformers and PEFT. Raises PermanentError."""
+    asked = params.slots or _SLOTS
+    model = load_model(
+        params.model_dir, params.adapter_dir, contract, load_in_4bit=params.load_in_4bit
+    )
+    free_bytes = free_memory(model.device)
+    slots = slots_that_fit(model, contract.max_length, asked, free_bytes)
+    if slots < asked:
+        log.warn(_logger, "memory for fewer answers at once", slots=slots, asked=asked)
+    return TransformersEngine(
+        model, tokenizer, contract, name=params.name, slots=slots, free_bytes=free_bytes
+    )
 
 
 def load_model(
     model_dir: Path, adapter_dir: Path, contract: ServingContract, *, load_in_4bit: bool
 ) -> Any:
     """Base and adapter on the GPU in bfloat16, or on the CPU in fp32. Raises PermanentError."""
-    weights = adapter_dir / "adapter_model.safetensors"
-    if not weights.exists():
-        raise PermanentError(f"{weights} is missing; only safetensors are supported")
+    check_weights(adapter_dir)
+    config = load_config(model_dir, contract)
+    fix_rope(config, contract.rope)
     # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
     # s on a B200 (modelscope/FunASR, issue 3704), and questions differ in length.
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -48,11 +60,6 @@ def load_model(
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = AutoConfig.from_pretrained(
-            model_dir, local_files_only=True, trust_remote_code=False
-        )
-        _check_base(config, contract, model_dir)
-        fix_rope(config, contract.rope)
         base = AutoModelForCausalLM.from_pretrained(
             model_dir,
             config=config,
@@ -82,22 +89,6 @@ def load_model(
         raise PermanentError(
             f"base {model_dir} with adapter {adapter_dir} cannot be loaded: {error}"
         ) from error
-
-
-def _check_base(config: Any, contract: ServingContract, model_dir: Path) -> None:
-    """Raise PermanentError unless this is the base model of the adapter's training."""
-    marker = read_marker(model_dir)
-    known = contract.base.digest
-    if known and marker is not None and marker.digest != known:
-        raise PermanentError(
-            f"{model_dir} has other files ({marker.digest}) than the base model of the adapter's "
-            f"training, {contract.base.repository} ({known}); serve the adapter on that one"
-        )
-    if config.model_type != contract.base.family:
-        raise PermanentError(
-            f"{model_dir} has a {config.model_type} model, but the adapter belongs to "
-            f"{contract.base.repository}, a {contract.base.family} model"
-        )
 
 
 def _quantization(contract: ServingContract, compute: torch.dtype) -> BitsAndBytesConfig:

@@ -25,8 +25,9 @@ class Params:
     adapters_dir: Path | None = None
     """Directory of further adapters of the same base, each in a directory of its name: what is
     renamed into it or out of it joins or leaves the running server; empty: none."""
-    slots: int = 16
-    """Most answers at once; fewer where the memory for their keys and values is short."""
+    slots: int | None = None
+    """Most answers at once; empty: 16 on transformers, fewer where the memory for their keys and
+    values is short, and 256 on vLLM, where those wait that have no room."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 5000
@@ -70,7 +71,7 @@ class Params:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.gpus < 0:
             problems.append(f"--gpus: {self.gpus} is less than 0")
-        if self.slots < 1:
+        if self.slots is not None and self.slots < 1:
             problems.append(f"--slots: {self.slots} is less than 1")
         problems += origin_problems(self.cors_origins)
         if self.queue_size < 0:

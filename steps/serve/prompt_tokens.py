@@ -45,7 +45,7 @@ class PromptTokens:
         self._names = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
         self._log_prompts = log_prompts
         self._admission = Admission(1, _MOST_WAITING)
-        # One thread: while control tokens are encoded as text, the tokenizer does so for all.
+        # One thread: each call of transformers' tokenizer sets options of its backend, for all.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
 
     async def off_loop(self, make: Callable[[], T], deadline: float) -> T:

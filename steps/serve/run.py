@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
@@ -25,13 +27,11 @@ from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
 from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
-from argotune.steps.serve.engine.memory import free_memory, slots_that_fit
-from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.keys import ClientKeys
-from argotune.steps.serve.load import load_model, load_tokenizer
 from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.request_ids import NameRequest
+from argotune.steps.serve.served_files import load_tokenizer
 from argotune.steps.serve.service import Ready, Service
 
 _logger = logging.getLogger(__name__)
@@ -42,7 +42,11 @@ one, or else they send a request into a connection that is just being closed."""
 _WARM_UP_SECONDS = 600.0
 
 
-def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
+LoadEngine = Callable[[Params, ServingContract, Any], Engine]
+"""Makes the engine, with the base model's tokenizer. Raises StepError."""
+
+
+def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> None:
     """Serve until SIGTERM, then hand over and finish the running answers.
 
     Raises StepError if torch cannot use the GPUs that the server was given, or if loading fails.
@@ -91,12 +95,15 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
         hand_over_seconds=params.hand_over_seconds,
         later=later,
     )
-    loading = _Loading(params, contract, service, server)
+    loading = _Loading(params, contract, load_engine, service, server)
     service.on_failure(loading.fail)
     loading.start()
-    server.run(sockets=[listener])
-    if loading.engine is not None:
-        loading.engine.close()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        # Also after a signal, which uvicorn raises again at its end.
+        if loading.engine is not None:
+            loading.engine.close()
     if loading.failure is not None:
         raise loading.failure
     log.event(_logger, "drained")
@@ -128,14 +135,16 @@ class _Loading(threading.Thread):
         self,
         params: Params,
         contract: ServingContract,
+        load_engine: LoadEngine,
         service: Service,
         server: EndingServer,
     ) -> None:
         super().__init__(name="load", daemon=True)
         self.failure: Exception | None = None
-        self.engine: TransformersEngine | None = None
+        self.engine: Engine | None = None
         self._params = params
         self._contract = contract
+        self._load_engine = load_engine
         self._service = service
         self._server = server
 
@@ -155,24 +164,7 @@ class _Loading(threading.Thread):
     def _load(self) -> None:
         began, params = time.monotonic(), self._params
         tokenizer = load_tokenizer(params.model_dir, self._contract)
-        model = load_model(
-            params.model_dir,
-            params.adapter_dir,
-            self._contract,
-            load_in_4bit=params.load_in_4bit,
-        )
-        free_bytes = free_memory(model.device)
-        slots = slots_that_fit(model, self._contract.max_length, params.slots, free_bytes)
-        if slots < params.slots:
-            log.warn(_logger, "memory for fewer answers at once", slots=slots, asked=params.slots)
-        engine = TransformersEngine(
-            model,
-            tokenizer,
-            self._contract,
-            name=params.name,
-            slots=slots,
-            free_bytes=free_bytes,
-        )
+        engine = self._load_engine(params, self._contract, tokenizer)
         self.engine = engine
         # A warm-up answer, because torch initializes much at its first use.
         try:
@@ -205,6 +197,8 @@ async def _warm_up(engine: Engine, name: str) -> None:
         adapter=name,
         max_new_tokens=2,
         sampling=Sampling(temperature=0, top_p=1, seed=0),
+        # vLLM compiles what finds them, which would take its first question half a minute.
+        top_logprobs=1,
     )
     async for _ in engine.answer(question, Answer(), time.monotonic() + _WARM_UP_SECONDS):
         pass

@@ -67,7 +67,9 @@ class Service:
                 code="loading",
                 headers={"Retry-After": "2"},
             )
-        if self._ready.engine.failure is not None:
+        if (reason := self._ready.engine.failure) is not None:
+            # Known by a probe's question too, where an engine fails while nobody asks.
+            self._end(reason)
             raise ApiError(
                 503,
                 "the engine can answer no more, and the server ends; see its log",
@@ -103,6 +105,10 @@ class Service:
         log.warn(_logger, "failed-answer", reason=error)
         reason = None if self._ready is None else self._ready.engine.failure
         if reason is not None:
-            self.metrics.ready.set(0)
-            for end in self._on_failure:
-                end(reason)
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self.metrics.ready.set(0)
+        ends, self._on_failure = self._on_failure, []
+        for end in ends:
+            end(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from argotune.steps.contracts.serving import Base, ServingContract
+from argotune.steps.contracts.vllm import unservable
 from argotune.steps.tune.facts import Facts
 from argotune.steps.tune.vllm import BASE_DIRECTORY, vllm_command
 
@@ -49,7 +50,7 @@ In this directory, with vLLM 0.33 or later:
 ```
 {rope}Requests name the adapter by `"model": "{name}"`.
 """
-_NO_VLLM = "vLLM does not serve DoRA adapters; argotune's own service does.\n"
+_NO_VLLM = "vLLM does not serve it: {reason}. argotune's server on transformers does.\n"
 
 _LOAD_FROM_HUB = """\
 from peft import AutoPeftModelForCausalLM
@@ -78,9 +79,10 @@ _ROPE_NOTES = {
 
 def readme(contract: ServingContract, facts: Facts) -> str:
     """The Markdown text of README.md."""
-    base = contract.base
+    base, adapter = contract.base, contract.adapter
+    no_vllm = unservable(rank=adapter.r, use_dora=adapter.use_dora)
     return _CARD.format(
-        name=contract.adapter.name,
+        name=adapter.name,
         front=f"base_model: {base.repository}\n" if base.is_on_hub else "",
         base=_base(base),
         with_base=(
@@ -89,12 +91,12 @@ def readme(contract: ServingContract, facts: Facts) -> str:
             else f", with {BASE_DIRECTORY} replaced by the base model's directory"
         ),
         load=_LOAD_FROM_HUB if base.is_on_hub else _LOAD_FROM_DIRECTORY,
-        rank=contract.adapter.r,
-        layers=", ".join(contract.adapter.target_modules),
+        rank=adapter.r,
+        layers=", ".join(adapter.target_modules),
         max_length=contract.max_length,
         stop_token_ids=contract.stop_token_ids,
         facts="\n".join(f"| {name} | {fact} |" for name, fact in facts.items()),
-        vllm=_NO_VLLM if contract.adapter.use_dora else _vllm(contract),
+        vllm=_NO_VLLM.format(reason=no_vllm) if no_vllm else _vllm(contract),
     )
 
 

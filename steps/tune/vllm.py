@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 
-from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import ServingContract
-
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Values that --max-lora-rank accepts; an adapter's rank may be any number up to it."""
-
+from argotune.steps.contracts.vllm import max_lora_rank
 
 BASE_DIRECTORY = "BASE_DIRECTORY"
 """Stands in commands for the directory of a base model that the Hub does not have."""
@@ -24,7 +20,7 @@ def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
 
     A base that is not on the Hub is in BASE_DIRECTORY, which the reader has to replace.
 
-    Raises PermanentError for a rank that vLLM does not support.
+    Raises ValueError for a rank that vLLM does not support.
     """
     base, adapter = contract.base, contract.adapter
     # Not max_new_tokens: as a server default it would limit what a request may set.
@@ -47,14 +43,3 @@ def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
         *("--lora-target-modules", *adapter.target_modules),
         *("--lora-modules", f"{adapter.name}={directory}"),
     ]
-
-
-def max_lora_rank(rank: int) -> int:
-    """The smallest --max-lora-rank for an adapter's rank; the default, 16, refuses larger ones.
-
-    Raises PermanentError for a rank that vLLM does not support.
-    """
-    for accepted in LORA_RANKS:
-        if accepted >= rank:
-            return accepted
-    raise PermanentError(f"rank {rank}: vLLM serves adapters of rank {LORA_RANKS[-1]} at most")

@@ -94,6 +94,9 @@ class FakeEngine:
         if self._adapters.pop(name, None) is None:
             raise UnknownAdapterError(name)
 
+    def close(self) -> None:
+        self.release()
+
     async def answer(
         self, question: Question, answer: Answer, deadline: float
     ) -> AsyncGenerator[Piece]:

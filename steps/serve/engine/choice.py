@@ -47,11 +47,6 @@ class Choice:
             shares = _nucleus(shares, self._sampling.top_p)
         return int(torch.multinomial(shares, 1, generator=self._generator))
 
-    def advance(self, token: int) -> None:
-        """Tell the constraint which token it was, if it is no stop token."""
-        if self._constraint is not None:
-            self._constraint.advance(token)
-
 
 def _allowed(mask: TokenMask, vocabulary: int) -> torch.Tensor:
     """[vocabulary], true where the token is allowed; a model may have more than the mask."""

@@ -38,6 +38,10 @@ class Sampling:
 class TokenConstraint(Protocol):
     """Which tokens an answer may have, such as those of a JSON schema; one object per answer."""
 
+    @property
+    def grammar(self) -> str:
+        """The same as a grammar in llguidance's form, for engines that compute masks themselves."""
+
     def allowed(self) -> TokenMask | None:
         """The tokens that may come next, stop tokens included; None: all of them."""
 
@@ -151,3 +155,6 @@ class Engine(Protocol):
 
         Raises UnknownAdapterError.
         """
+
+    def close(self) -> None:
+        """End what generates; answers that are not complete stay so."""

@@ -9,9 +9,9 @@ import itertools
 import logging
 import queue
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ import torch
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.serve.engine.adapter_fit import check_fits
 from argotune.steps.serve.engine.adapter_mix import AdapterMix
-from argotune.steps.serve.engine.answer_text import AnswerText
 from argotune.steps.serve.engine.batch import Batch, Row
 from argotune.steps.serve.engine.choice import Choice
+from argotune.steps.serve.engine.growing_answer import GrowingAnswer, Pieces, read_pieces
 from argotune.steps.serve.engine.interface import (
     Answer,
     EngineError,
     Piece,
     Question,
-    TokenLogprob,
     UnknownAdapterError,
 )
 from argotune.steps.serve.engine.logprobs import Logprobs
@@ -43,22 +43,16 @@ _MOST_FAILURES = 3
 """Steps that fail one after the other before the engine counts as broken."""
 
 
-_Pieces = asyncio.Queue[Piece | EngineError | None]
-"""What a request reads of its answer, to the error or None at its end."""
-
-
 @dataclass(eq=False)
 class _Turn:
     """Connects the thread that generates an answer and the request that reads it."""
 
     question: Question
-    answer: Answer
+    answer: GrowingAnswer
     row: Row
-    text: AnswerText
     choice: Choice
-    stop_ids: frozenset[int]
     loop: asyncio.AbstractEventLoop
-    pieces: _Pieces = field(default_factory=asyncio.Queue)
+    pieces: Pieces = field(default_factory=asyncio.Queue)
     left: threading.Event = field(default_factory=threading.Event)
     """Set when nobody reads the answer any more."""
 
@@ -133,14 +127,9 @@ class TransformersEngine:
         turn = self._turn(question, answer)
         self._inbox.put(turn)
         try:
-            while True:
-                left = deadline - time.monotonic()
-                piece = await asyncio.wait_for(turn.pieces.get(), left)
-                if piece is None:
-                    return
-                if isinstance(piece, EngineError):
-                    raise piece
-                yield piece
+            async with aclosing(read_pieces(turn.pieces, deadline)) as pieces:
+                async for piece in pieces:
+                    yield piece
         finally:
             turn.left.set()
 
@@ -150,9 +139,7 @@ class TransformersEngine:
         One that had the name answers until then, and what it has begun. Raises PermanentError.
         """
         contract = await asyncio.to_thread(read_contract, directory)
-        _check_fits(contract, self.base_contract, directory)
-        if name == self.base_contract.base.repository:
-            raise PermanentError(f"{name!r} is the name of the base model; choose another one")
+        check_fits(name, contract, self.base_contract, directory)
         added_bytes = await asyncio.to_thread(weights_bytes, directory)
         self._check_room(contract, added_bytes, directory)
         key = next(self._keys)
@@ -206,11 +193,9 @@ class TransformersEngine:
             key, contract = adapter.key, adapter.contract
         return _Turn(
             question,
-            answer,
+            GrowingAnswer(question, answer, self._tokenizer, contract.stop_token_ids),
             Row(question.prompt, key, RowCache(len(question.prompt) + question.max_new_tokens)),
-            AnswerText(self._tokenizer, question.stop_texts),
             Choice(question.sampling, question.constraint),
-            frozenset(contract.stop_token_ids),
             asyncio.get_running_loop(),
         )
 
@@ -308,30 +293,20 @@ class TransformersEngine:
 
     def _add_token(self, turn: _Turn, logits: torch.Tensor) -> bool:
         """Choose the next token and hand out what it adds; whether the answer has ended."""
-        question, answer, text = turn.question, turn.answer, turn.text
         token = turn.choice.choose(logits)
-        answer.tokens += 1
-        answer.started = answer.started or time.monotonic()
-        stopped = token in turn.stop_ids
-        if not stopped:
-            turn.choice.advance(token)
-            logprobs: tuple[TokenLogprob, ...] = ()
-            if question.top_logprobs is not None:
-                logprobs = (self._logprobs.of(token, logits, question.top_logprobs),)
-            self._put_piece(turn, text.push(token), logprobs)
-            stopped = text.stopped
-        if stopped:
-            answer.finish_reason = "stop"
-        elif answer.tokens < question.max_new_tokens:
+        self._put_piece(
+            turn, turn.answer.add(token, lambda top: self._logprobs.of(token, logits, top))
+        )
+        if not turn.answer.ended:
             turn.row.pending = (token,)
             return False
-        self._put_piece(turn, text.finish())
+        self._put_piece(turn, turn.answer.rest())
         self._put(turn, None)
         return True
 
-    def _put_piece(self, turn: _Turn, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> None:
-        if text or tokens:
-            self._put(turn, Piece(text, tokens))
+    def _put_piece(self, turn: _Turn, piece: Piece | None) -> None:
+        if piece is not None:
+            self._put(turn, piece)
 
     def _put(self, turn: _Turn, piece: Piece | EngineError | None) -> None:
         put = functools.partial(turn.pieces.put_nowait, piece)
@@ -358,23 +333,3 @@ def _limit_threads(model: Any) -> None:
     """
     if model.device.type == "cpu" and model.num_parameters() < _SMALL_PARAMETERS:
         torch.set_num_threads(1)
-
-
-def _check_fits(contract: ServingContract, served: ServingContract, directory: Path) -> None:
-    """Raise PermanentError unless the adapter's base is the one that is served."""
-    asked, base = contract.base, served.base
-    same = (
-        asked.digest == base.digest
-        if asked.digest and base.digest
-        else (asked.repository, asked.revision) == (base.repository, base.revision)
-    )
-    if not same:
-        raise PermanentError(
-            f"adapter {directory} belongs to {asked.repository} {asked.revision}, but "
-            f"{base.repository} {base.revision} is served here; serve it on its own base"
-        )
-    if contract.rope != served.rope:
-        raise PermanentError(
-            f"adapter {directory} was trained with rotary factors {contract.rope!r}, but the base "
-            f"is served with {served.rope!r}; give it a server of its own"
-        )

@@ -67,6 +67,11 @@ class Server:
 
 @pytest.fixture(scope="session")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    return tune(tmp_path_factory.mktemp("tuned"))
+
+
+def tune(work_dir: Path, **shape: int) -> Tuned:
+    """Tune a random model; `shape` is what its config has else than the smallest."""
     import torch
 
     from argotune.steps.common.progress import Progress
@@ -76,8 +81,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
 
     torch.set_num_threads(1)
-    work_dir = tmp_path_factory.mktemp("tuned")
-    model_dir = save_model(work_dir / "model")
+    model_dir = save_model(work_dir / "model", **shape)
     rows = [conversation(QUESTION, ANSWER)] * 16
     write_rows(work_dir / "dataset" / "train.parquet", rows)
     write_rows(work_dir / "dataset" / "validation.parquet", rows[:1])
@@ -96,7 +100,8 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 @pytest.fixture(scope="session")
 def loaded(tuned: Tuned) -> tuple[Any, Any]:
     """The model and the tokenizer as the server loads them."""
-    from argotune.steps.serve.load import load_model, load_tokenizer
+    from argotune.steps.serve.load import load_model
+    from argotune.steps.serve.served_files import load_tokenizer
 
     model = load_model(tuned.model_dir, tuned.adapter_dir, tuned.contract, load_in_4bit=False)
     return model, load_tokenizer(tuned.model_dir, tuned.contract)

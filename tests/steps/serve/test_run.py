@@ -33,6 +33,7 @@ from argotune.steps.contracts.services import (
 from argotune.steps.deploy.join_process import join_process
 from argotune.steps.deploy.params import Params as DeployParams
 from argotune.steps.push.layout import write_image
+from argotune.steps.serve.load import load_engine
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
 from tests.fakes.cuda import FakeCuda
@@ -88,7 +89,7 @@ def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
         port_file=tmp_path / "port",
     )
     with pytest.raises(PermanentError, match=r"^1 x GPU planned, but torch can use no GPU"):
-        serve(params, cuda=FakeCuda())
+        serve(params, load_engine, cuda=FakeCuda())
     assert not (tmp_path / "port").exists()
 
 
@@ -205,18 +206,18 @@ def test_a_port_in_use_is_said(tuned: Tuned) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError) as caught:
-            serve(params(tuned, port=port))
+            serve(params(tuned, port=port), load_engine)
     assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 def test_an_adapters_directory_that_is_not_there_is_said(tuned: Tuned, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="nothing is no directory; make it first"):
-        serve(params(tuned, adapters_dir=tmp_path / "nothing"))
+        serve(params(tuned, adapters_dir=tmp_path / "nothing"), load_engine)
 
 
 def test_without_a_contract_it_does_not_start(tuned: Tuned) -> None:
     with pytest.raises(PermanentError, match=r"serving\.json: No such file or directory"):
-        serve(params(tuned, adapter_dir=tuned.model_dir))
+        serve(params(tuned, adapter_dir=tuned.model_dir), load_engine)
 
 
 def test_weights_in_other_formats_are_not_read(tuned: Tuned, tmp_path: Path) -> None:
@@ -224,12 +225,12 @@ def test_weights_in_other_formats_are_not_read(tuned: Tuned, tmp_path: Path) -> 
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(PermanentError, match="only safetensors are supported"):
-        serve(params(tuned, adapter_dir=tmp_path / "adapter"))
+        serve(params(tuned, adapter_dir=tmp_path / "adapter"), load_engine)
 
 
 def test_a_base_model_that_is_not_there_ends_the_server(tuned: Tuned, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="no usable tokenizer"):
-        serve(params(tuned, model_dir=tmp_path / "nothing"))
+        serve(params(tuned, model_dir=tmp_path / "nothing"), load_engine)
 
 
 def test_another_base_model_is_refused(tuned: Tuned, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_another_base_model_is_refused(tuned: Tuned, tmp_path: Path) -> None:
     changed = {**json.loads(config.read_text()), "model_type": "mistral"}
     config.write_text(json.dumps(changed))
     with pytest.raises(PermanentError, match="has a mistral model, but the adapter belongs to"):
-        serve(params(tuned, model_dir=tmp_path / "model"))
+        serve(params(tuned, model_dir=tmp_path / "model"), load_engine)
 
 
 def test_a_base_model_with_other_files_is_refused(tuned: Tuned, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_base_model_with_other_files_is_refused(tuned: Tuned, tmp_path: Path) 
     (other / "special.txt").write_text("any file")
     mark_complete(other, Origin(source="hub", version="0" * 40))
     with pytest.raises(PermanentError, match=r"has other files \(sha256:[0-9a-f]{64}\) than the"):
-        serve(params(tuned, model_dir=other))
+        serve(params(tuned, model_dir=other), load_engine)
 
 
 def test_all_problems_of_the_flags_are_said_at_once(tuned: Tuned) -> None:

@@ -21,6 +21,17 @@ def test_one_failed_answer_is_logged_and_no_end() -> None:
     assert (failed.status_code, health.status_code, ended) == (500, 200, [])
 
 
+def test_an_engine_that_fails_while_nobody_asks_ends_the_server_at_the_next_probe() -> None:
+    engine = FakeEngine()
+    service = make_service(engine)
+    ended: list[str] = []
+    service.on_failure(ended.append)
+    engine.failure = "its process was killed"
+    health, again = ask(make_app(service, max_body_bytes=4096), HEALTH, HEALTH)
+    assert (health.status_code, again.status_code) == (503, 503)
+    assert ended == ["its process was killed"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engine_that_can_answer_no_more_is_not_healthy_and_ends_the_server(
     stream: bool, caplog: pytest.LogCaptureFixture

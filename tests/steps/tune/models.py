@@ -80,10 +80,10 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 }
 
 
-def random_model(family: str, attention: str, rope: Rope = "default") -> Any:
+def random_model(family: str, attention: str, rope: Rope = "default", **shape: int) -> Any:
     """A model of the family with the same random weights each time, in torch's default type."""
     torch.manual_seed(0)
-    config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    config = CONFIGS[family].__class__.from_dict({**CONFIGS[family].to_dict(), **shape})
     if config.rope_parameters["rope_type"] == "longrope":
         fix_rope(config, rope)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
@@ -114,9 +114,11 @@ class Wrapped:
         self.training = mode
 
 
-def save_model(directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE) -> Path:
+def save_model(
+    directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE, **shape: int
+) -> Path:
     """A model directory as the model step leaves it."""
-    random_model(family, "sdpa").save_pretrained(directory)
+    random_model(family, "sdpa", **shape).save_pretrained(directory)
     make_tokenizer(template).save_pretrained(directory)
     mark_complete(directory, Origin(source="hub", version="0" * 40))
     return directory

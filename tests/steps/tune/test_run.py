@@ -119,7 +119,7 @@ def test_dora_noise_and_another_optimizer_resume_as_if_nothing_had_been(
     assert resumed.resumed_from_step == 3
     assert resumed.tuned_loss == straight.tuned_loss
     card = (tmp_path / "cut" / "adapter" / "README.md").read_text()
-    assert "vLLM does not serve DoRA adapters" in card
+    assert "a DoRA adapter, which vLLM does not serve" in card
     assert "vllm serve" not in card
 
 

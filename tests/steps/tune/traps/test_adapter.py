@@ -21,11 +21,11 @@ from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import read_contract
+from argotune.steps.contracts.vllm import LORA_RANKS
 from argotune.steps.serve.load import load_model
 from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.device import find_device
 from argotune.steps.tune.load import load_model as load_for_training
-from argotune.steps.tune.vllm import LORA_RANKS
 from tests.steps.tune.float64 import FLOAT32
 from tests.steps.tune.models import VOCABULARY, random_model, save_model, tiny_plan, write_dataset
 from tests.steps.tune.traps.running import loss_by_row, tune
