@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,13 @@ from argotune.steps.common.values import (
 )
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
 from argotune.steps.contracts.versions import version_of
+from argotune.steps.contracts.vllm import Engine
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+
+_MEMORY: Mapping[Engine, str] = {"transformers": "2Gi", "vllm": "8Gi"}
+"""Of a server whose weights are on a GPU. vLLM has three processes and pinned buffers; not measured
+on one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,13 @@ class Params:
     """File with the Workflow of a run on one machine, for who approved the adapter; empty: the API
     server has it."""
     image: str | None = None
-    """Image of the server; required for target kubernetes."""
+    """Image of the server on transformers; required for target kubernetes."""
+    vllm_image: str | None = None
+    """Image of the server on vLLM; required for target kubernetes."""
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """What the server computes with. auto: vLLM on a GPU, unless it may have to answer on its CPU,
+    has the base in 4 bits, or serves an adapter that vLLM does not. For target kubernetes; a server
+    on this machine is on transformers."""
     model_cache_claim: str | None = None
     """PersistentVolumeClaim of the model cache; required for target kubernetes."""
     image_pull_secret: str | None = None
@@ -136,8 +147,9 @@ class Params:
     allow_cpu: bool = False
     """Let the server answer on its CPU where it can use none of its GPUs; for target
     kubernetes."""
-    memory: str = "2Gi"
-    """Memory request of the server, a quantity such as 16Gi; for target kubernetes."""
+    memory: str | None = None
+    """Memory request of the server, a quantity such as 16Gi; empty: 2Gi, on vLLM 8Gi. For target
+    kubernetes."""
     limits: bool = False
     """Whether the server has limits of CPUs and memory, as a ResourceQuota on limits demands; of
     memory it gets no more than it requests. For target kubernetes."""
@@ -206,6 +218,10 @@ class Params:
             )
         if not self.image:
             problems.append("--image: missing; --target kubernetes needs it")
+        if not self.vllm_image:
+            problems.append("--vllm-image: missing; --target kubernetes needs it")
+        if self.engine == "vllm":
+            problems += self._vllm_problems()
         if bool(self.run_name) != bool(self.run_uid):
             problems.append("--run-name, --run-uid: only one is set; set both or none")
         if not self.model_cache_claim:
@@ -215,7 +231,7 @@ class Params:
         if self.service_gpus is not None and self.service_gpus < 0:
             problems.append(f"--service-gpus: {self.service_gpus} is less than 0")
         problems += [*self._scale_problems(), *self._host_problems()]
-        if not is_bytes(self.memory):
+        if self.memory is not None and not is_bytes(self.memory):
             problems.append(f"--memory: {self.memory!r} is not a quantity such as 16Gi")
         try:
             self.node_labels()
@@ -230,6 +246,16 @@ class Params:
         except ValueError as error:
             problems.append(f"--monitor-labels: {error}")
         return problems
+
+    def _vllm_problems(self) -> Iterator[str]:
+        """Why the server cannot be on vLLM, which was asked for."""
+        otherwise = "; take transformers, or auto"
+        if self.service_gpus == 0:
+            yield f"--engine: 'vllm' needs a GPU, and --service-gpus is 0{otherwise}"
+        if self.allow_cpu:
+            yield f"--engine: 'vllm' cannot answer on the CPU, which allow-cpu permits{otherwise}"
+        if self.load_in_4bit:
+            yield f"--engine: 'vllm' has no 4 bits of bitsandbytes{otherwise}"
 
     def _scale_problems(self) -> Iterator[str]:
         for flag, number in (("replicas", self.replicas), ("max-replicas", self.max_replicas)):
@@ -268,6 +294,19 @@ class Params:
     def server_gpus(self) -> int:
         """Number of GPUs that the server requests."""
         return min(1, self.gpus) if self.service_gpus is None else self.service_gpus
+
+    def server_engine(self) -> Engine:
+        """What the server computes with."""
+        if self.target == "process":
+            return "transformers"
+        if self.engine != "auto":
+            return self.engine
+        on_gpu = self.server_gpus() > 0
+        return "vllm" if on_gpu and not (self.allow_cpu or self.load_in_4bit) else "transformers"
+
+    def server_memory(self) -> str:
+        """Memory that the server requests."""
+        return self.memory or _MEMORY[self.server_engine()]
 
     def server_labels(self) -> dict[str, str]:
         """Labels of the node to serve on.

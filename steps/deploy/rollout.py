@@ -124,7 +124,7 @@ class Rollout:
         if ended.get("reason") == "OOMKilled":
             raise PermanentError(
                 f"the server of pod {pod} ran out of memory; it requests "
-                f"{self.params.memory} (parameter service-memory)"
+                f"{self.params.server_memory()} (parameter service-memory)"
             )
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") == "CrashLoopBackOff" or container.get("restartCount", 0) > 1:

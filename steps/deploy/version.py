@@ -19,9 +19,10 @@ from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
-from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
-from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.contracts.in_service import Event, InService, NOT_DEPLOYED
+from argotune.steps.contracts.training_plan import Lora, read_plan
 from argotune.steps.contracts.versions import version_tag
+from argotune.steps.contracts.vllm import unservable
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
 from argotune.steps.registry.oci import LayoutReference, with_digest
@@ -54,6 +55,7 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "allow-cpu",
         "api-keys-secret",
         "cors-origins",
+        "engine",
         "gpus",
         "host",
         "label-selector",
@@ -79,7 +81,8 @@ def complete(params: Params) -> tuple[Params, str]:
     there is no such version, or it is another workspace's.
     """
     if params.plan_file is not None:
-        return params, read_plan(params.plan_file).model.title
+        plan = read_plan(params.plan_file)
+        return with_engine(params, plan.lora), plan.model.title
     adapter = find_adapter(params)
     known = adapter.annotations
     workspace, model_dir = (
@@ -104,6 +107,14 @@ def complete(params: Params) -> tuple[Params, str]:
     )
     revision = known.get(adapter_image.BASE_REVISION, "")
     return completed, f"{known.get(adapter_image.BASE_MODEL, '')}@{revision}"
+
+
+def with_engine(params: Params, lora: Lora) -> Params:
+    """Return the parameters with transformers for an adapter that vLLM does not serve."""
+    is_free = params.engine == "auto"
+    if is_free and unservable(rank=lora.r, use_dora=lora.use_dora):
+        return dataclasses.replace(params, engine="transformers")
+    return params
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     RUN_STEPS,
     cost_limit_problems,
+    engine_problem,
     gate_digest,
     params_of,
     scorer_problems,
@@ -97,6 +98,7 @@ def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
             *_local_problems(settings),
             *scorer_problems(plan.evaluation, settings),
             *(f"at-cost-limit: {each}" for each in cost_limit_problems(plan.evaluation, settings)),
+            *_engine_problems(plan, settings),
             *_further(settings, outputs, [], steps),
             *host_problems(settings, plan.evaluation.checks),
         ]
@@ -159,6 +161,12 @@ def _local_problems(settings: Mapping[str, str]) -> Iterator[str]:
         if settings.get(name) in row.local_choices:
             accepted = " or ".join(row.cluster_choices())
             yield f"{name}: {settings[name]!r} is this machine; accepted on a cluster is {accepted}"
+
+
+def _engine_problems(plan: TrainingPlan, settings: Mapping[str, str]) -> Iterator[str]:
+    problem = engine_problem(plan, settings)
+    if problem:
+        yield f"engine: {problem}"
 
 
 def _advice(setting: str) -> str:

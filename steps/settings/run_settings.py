@@ -506,6 +506,16 @@ _SERVICE = (
         feeds=("deploy.service-gpus",),
     ),
     Setting(
+        name="engine",
+        description=(
+            "What the servers of the service compute with. auto: vLLM on GPUs, and transformers on"
+            " CPUs, with service-load-in-4bit or allow-cpu, and for DoRA adapters"
+        ),
+        default="auto",
+        choices=("auto", "transformers", "vllm"),
+        feeds=("deploy.engine",),
+    ),
+    Setting(
         name="service-load-in-4bit",
         description=(
             "Whether the service has the base model in 4 bits: a quarter of the memory, but slower"
@@ -634,7 +644,7 @@ _SERVICE = (
         name="service-memory",
         description="Memory that the service asks for",
         value=BYTES,
-        default="2Gi",
+        default_meaning="2Gi, on vLLM 8Gi",
         feeds=("deploy.memory",),
     ),
     Setting(

@@ -321,6 +321,7 @@ DEPLOY = Step(
         "run-name": "{{workflow.name}}",
         "run-uid": "{{workflow.uid}}",
         "image": container.image_of("serve"),
+        "vllm-image": container.image_of("vllm"),
         "model-cache-claim": value_of("model-cache-claim"),
         "adapter-pull-secret": secret("push-secret"),
         "api-keys-file": _API_KEYS_FILE,

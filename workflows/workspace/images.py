@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from argotune.steps.registry.oci import parse_image
 
 SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
-LARGE = ("tune", "serve")
+SERVERS = ("serve", "vllm")
+"""Those that deploy starts, on transformers and on vLLM; no steps."""
+LARGE = ("tune", *SERVERS)
 """Several GiB each."""
 BY_TAG = "null"
 """Text of the setting `images-digests` where the installer wants none."""

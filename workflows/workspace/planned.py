@@ -14,6 +14,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
 from argotune.steps.settings.run_settings import OF_JOINED, place_of, service_settings
+from argotune.steps.settings.step_params import engine_problem
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
@@ -22,6 +23,7 @@ from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.read import plan_params, read_workspace
 
 _OF_CLUSTER_SERVICES = (
+    "engine",
     "service-gpus",
     "service-replicas",
     "service-max-replicas",
@@ -90,6 +92,8 @@ def load(
     params = plan_params(workspace)
     planned = Planned(workspace=workspace, params=params, plan=make_plan(params))
     check_cost_limit(planned, dataset_tokens=dataset_tokens)
+    if problem := engine_problem(planned.plan, workspace.options):
+        raise WorkspaceError([f"{place_of('engine')}: {problem}"])
     return planned
 
 

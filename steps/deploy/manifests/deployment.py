@@ -31,6 +31,7 @@ _KEYS = "/argotune/keys"
 _SCRATCH = "/argotune/scratch"
 _PROBE_SECONDS = 5
 _MOST_CPUS = "4"
+_SHARED_MEMORY = "2Gi"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +134,11 @@ def _spread_over_nodes(params: Params) -> Manifest:
 
 
 def _container(params: Params, adapter: Adapter) -> Manifest:
+    on_vllm = params.server_engine() == "vllm"
     return {
         "name": "serve",
-        "image": params.image,
-        "command": ["python", "-m", "argotune.steps.serve"],
+        "image": params.vllm_image if on_vllm else params.image,
+        "command": ["python", "-m", "argotune.steps.vllm" if on_vllm else "argotune.steps.serve"],
         "args": [
             literal(f"--model-dir={MODELS}/{params.model_dir}"),
             literal(f"--adapter-dir={_adapter_dir(adapter)}"),
@@ -153,6 +155,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             {"name": "HF_HUB_OFFLINE", "value": "1"},
             {"name": "HOME", "value": _SCRATCH},
             {"name": "TMPDIR", "value": _SCRATCH},
+            *(_vllm_environment(params) if on_vllm else []),
         ],
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": _resources(params),
@@ -182,6 +185,19 @@ def _gpu_flags(params: Params) -> list[str]:
     return [f"--gpus={gpus}", *(["--allow-cpu=true"] if params.allow_cpu else [])]
 
 
+def _vllm_environment(params: Params) -> list[Manifest]:
+    values = {
+        # What vLLM compiles at its start, beside its own files.
+        "VLLM_CACHE_ROOT": f"{_SCRATCH}/vllm",
+        "TORCHINDUCTOR_CACHE_DIR": f"{_SCRATCH}/inductor",
+        "TRITON_CACHE_DIR": f"{_SCRATCH}/triton",
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(int(params.timeout_seconds)),
+        # torch asks for the user's name, and the image has none for the number.
+        "USER": "argotune",
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
 def _probe(path: str, *, failures: int) -> Manifest:
     return {
         "httpGet": {"path": path, "port": PORT_NAME},
@@ -192,8 +208,8 @@ def _probe(path: str, *, failures: int) -> Manifest:
 
 
 def _resources(params: Params) -> Manifest:
-    resources: Manifest = {"requests": {"cpu": "500m", "memory": params.memory}}
-    limits = {"cpu": _MOST_CPUS, "memory": params.memory} if params.limits else {}
+    resources: Manifest = {"requests": {"cpu": "500m", "memory": params.server_memory()}}
+    limits = {"cpu": _MOST_CPUS, "memory": params.server_memory()} if params.limits else {}
     if params.server_gpus():
         limits[GPU_RESOURCE] = str(params.server_gpus())
     return {**resources, "limits": limits} if limits else resources
@@ -210,6 +226,8 @@ def _mounts(params: Params, adapter: Adapter) -> list[Manifest]:
         {"name": "models", "mountPath": MODELS, "readOnly": True},
         {"name": "scratch", "mountPath": _SCRATCH},
     ]
+    if params.server_engine() == "vllm":
+        mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
     if isinstance(adapter, AdapterImage):
         mounts.append({"name": "adapter", "mountPath": _ADAPTER, "readOnly": True})
     if params.api_keys_secret:
@@ -224,6 +242,10 @@ def _volumes(params: Params, adapter: Adapter) -> list[Manifest]:
         {"name": "models", "persistentVolumeClaim": claim},
         {"name": "scratch", "emptyDir": {}},
     ]
+    if params.server_engine() == "vllm":
+        # Its processes hand each other tensors there, and a container has 64 MiB.
+        memory = {"medium": "Memory", "sizeLimit": _SHARED_MEMORY}
+        volumes.append({"name": "shared-memory", "emptyDir": memory})
     if isinstance(adapter, AdapterImage):
         image = {"reference": adapter.reference, "pullPolicy": "IfNotPresent"}
         volumes.append({"name": "adapter", "image": image})

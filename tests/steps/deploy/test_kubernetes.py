@@ -41,6 +41,7 @@ def params(**changes: Any) -> Params:
         "cache_dir": Path(_CACHE.name),
         "namespace": "team",
         "image": "acr.io/argotune-serve:1",
+        "vllm_image": "acr.io/argotune-vllm:1",
         "model_cache_claim": "models",
         "question": "Hello?",
         "timeout_seconds": 60.0,

@@ -27,6 +27,7 @@ def params(**changes: Any) -> Params:
         "cache_dir": Path("/models"),
         "namespace": "team",
         "image": "acr.io/argotune-serve:1",
+        "vllm_image": "acr.io/argotune-vllm:1",
         "model_cache_claim": "argotune-models",
         "dataset_digest": "sha256:" + "d" * 64,
     }

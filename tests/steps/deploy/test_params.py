@@ -14,6 +14,7 @@ GOOD = {
     "cache-dir": "/models",
     "dataset-digest": "sha256:" + "d" * 64,
     "image": "acr.io/argotune-serve:1",
+    "vllm-image": "acr.io/argotune-vllm:1",
     "model-cache-claim": "models",
 }
 
@@ -36,6 +37,7 @@ def test_every_problem_is_said_at_once() -> None:
         reference="acr.io/team/phi:1",
         model_dir="../etc",
         image="",
+        vllm_image="",
         model_cache_claim="",
         gpus="-1",
         service_gpus="-2",
@@ -50,6 +52,7 @@ def test_every_problem_is_said_at_once() -> None:
         "--reference: 'acr.io/team/phi:1' has no digest; give NAME@sha256:HEX",
         "--model-dir: '../etc' is not a directory below the cache",
         "--image: missing; --target kubernetes needs it",
+        "--vllm-image: missing; --target kubernetes needs it",
         "--run-name, --run-uid: only one is set; set both or none",
         "--model-cache-claim: missing; --target kubernetes needs it",
         "--gpus: -1 is less than 0",
@@ -124,7 +127,7 @@ def test_memory_is_a_quantity(memory: str) -> None:
     assert parse_fields(Params, GOOD | {"memory": memory}).memory == memory
 
 
-@pytest.mark.parametrize("memory", ["", "16 Gi", "2GB", "-1Gi", "0", "0.0Gi", "two"])
+@pytest.mark.parametrize("memory", ["16 Gi", "2GB", "-1Gi", "0", "0.0Gi", "two"])
 def test_memory_that_is_no_quantity_is_refused(memory: str) -> None:
     assert problems(memory=memory) == [f"--memory: {memory!r} is not a quantity such as 16Gi"]
 
@@ -144,3 +147,39 @@ def test_server_takes_one_gpu_unless_it_is_told_otherwise(
 def test_server_of_a_run_without_gpus_stays_on_the_labelled_nodes() -> None:
     values = {"gpus": "0", "node-selector": '{"pool": "cpu"}'}
     assert parse_fields(Params, GOOD | values).server_labels() == {"pool": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("given", "engine"),
+    [
+        ({"gpus": "1"}, "vllm"),
+        ({"gpus": "1", "engine": "transformers"}, "transformers"),
+        ({"gpus": "0"}, "transformers"),
+        ({"gpus": "1", "service-gpus": "0"}, "transformers"),
+        ({"gpus": "1", "allow-cpu": "true"}, "transformers"),
+        ({"gpus": "1", "load-in-4bit": "true"}, "transformers"),
+        ({"gpus": "2", "engine": "vllm"}, "vllm"),
+        (
+            {"gpus": "1", "target": "process", "services-dir": "/s", "engine": "vllm"},
+            "transformers",
+        ),
+    ],
+)
+def test_the_server_is_on_vllm_where_that_can_serve(given: dict[str, str], engine: str) -> None:
+    params = parse_fields(Params, GOOD | given)
+    assert params.server_engine() == engine
+    assert params.server_memory() == {"vllm": "8Gi", "transformers": "2Gi"}[engine]
+
+
+def test_memory_that_is_given_is_asked_for() -> None:
+    params = parse_fields(Params, GOOD | {"gpus": "1", "memory": "3Gi"})
+    assert params.server_memory() == "3Gi"
+
+
+def test_all_that_vllm_cannot_do_is_said_at_once_where_it_is_asked_for() -> None:
+    assert problems(engine="vllm", service_gpus="0", allow_cpu="true", load_in_4bit="true") == [
+        "--engine: 'vllm' needs a GPU, and --service-gpus is 0; take transformers, or auto",
+        "--engine: 'vllm' cannot answer on the CPU, which allow-cpu permits; take transformers, or "
+        "auto",
+        "--engine: 'vllm' has no 4 bits of bitsandbytes; take transformers, or auto",
+    ]

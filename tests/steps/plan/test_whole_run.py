@@ -252,3 +252,22 @@ def test_a_scorer_for_which_the_cost_limit_leaves_no_time_is_refused() -> None:
     [problem] = problems_of(submitted(plan, **wanted, at_cost_limit="push"))
     assert problem.startswith("at-cost-limit: push keeps 600 s of the node back for the evaluation")
     assert plan_of_run(submitted(plan, **wanted, at_cost_limit="stop"))
+
+
+def test_an_engine_that_cannot_serve_the_adapter_is_refused() -> None:
+    plan = params(config="training_config: {LoraConfig: {use_dora: true}}")
+    [problem] = problems_of(submitted(plan, engine="vllm"))
+    assert problem == (
+        "engine: 'vllm', but the adapter is a DoRA adapter, which vLLM does not serve; take "
+        "transformers, or auto"
+    )
+    assert plan_of_run(submitted(plan)).lora.use_dora
+
+
+def test_vllm_is_refused_where_there_is_no_gpu() -> None:
+    [problem] = problems_of(submitted(engine="vllm"))
+    assert problem == (
+        "engine: 'vllm', but the machine has no GPU, and service-gpus asks for none; take "
+        "transformers, or auto"
+    )
+    assert plan_of_run(submitted(engine="vllm", service_gpus="1"))

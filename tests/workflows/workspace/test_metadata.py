@@ -65,6 +65,7 @@ ALL = {
     "service-gpus": "0",
     "service-port": "8123",
     "service-load-in-4bit": "true",
+    "engine": "transformers",
     "service-replicas": "2",
     "service-max-replicas": "5",
     "service-host": "phi.models.example.com",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.planned import load
 from tests.workflows.workspace.helpers import changed
 
@@ -53,3 +55,21 @@ def test_a_service_of_this_machine_may_have_a_port() -> None:
         [("one.yaml", changed(given))], overrides={}, allow_loopback=True, on_this_machine=True
     )
     assert planned.workspace.options["service-port"] == "5005"
+
+
+def test_an_engine_that_cannot_serve_the_adapter_is_refused_when_the_file_is_read() -> None:
+    config = {"training_config": {"LoraConfig": {"use_dora": True}}}
+    given = {"metadata/annotations": {"argotune.dev/engine": "vllm"}, "tuning/config": "training"}
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "training"},
+        "data": {"training_config.yaml": yaml.safe_dump(config)},
+    }
+    text = f"{changed(given)}\n---\n{yaml.safe_dump(config_map)}"
+    with pytest.raises(WorkspaceError) as caught:
+        load([("one.yaml", text)], overrides={}, allow_loopback=True)
+    assert str(caught.value) == (
+        f"{HERE}engine: 'vllm', but the adapter is a DoRA adapter, which vLLM does not serve; take "
+        "transformers, or auto"
+    )

@@ -15,7 +15,7 @@ from argotune.workflows.cli.checks.installation import PLACEHOLDER, PULL_SECRET,
 from argotune.workflows.cli.checks.pods import LABELS, step_template, trial_pod
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.workspace import images
-from argotune.workflows.workspace.images import BY_TAG, LARGE, SMALL
+from argotune.workflows.workspace.images import BY_TAG, LARGE, SERVERS, SMALL
 from argotune.workflows.workspace.manifests import installed_values
 
 REFUSED = (
@@ -81,8 +81,8 @@ def pulls(subject: Subject) -> Iterator[Finding]:
     yield from _findings(subject, trials)
     if subject.pull is Pull.SMALL:
         yield info(
-            f"the images of {' and '.join(LARGE)}, several GiB each, were not pulled, as "
-            "--pull-test small says",
+            f"the images of {', '.join(LARGE[:-1])} and {LARGE[-1]}, several GiB each, were not"
+            " pulled, as --pull-test small says",
             "let --pull-test all pull them once before the first run",
         )
 
@@ -106,12 +106,12 @@ def image_of(subject: Subject, step: str) -> str | None:
 def _trial(subject: Subject, step: str) -> _Trial:
     image = str(image_of(subject, step))
     account = "default"
-    if step != "serve":
+    if step not in SERVERS:
         account = str(step_template(subject, step)["serviceAccountName"])
     if not _has_account(subject, account):
         account = "default"
     pod = trial_pod(subject, step, image, account=account)
-    if step == "serve":
+    if step in SERVERS:
         names = filter(None, (setting_of(subject, PULL_SECRET), subject.needs.push_secret))
         pod["spec"]["imagePullSecrets"] = [{"name": name} for name in names]
     if step in LARGE and subject.needs.node.labels:

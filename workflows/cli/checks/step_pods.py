@@ -71,6 +71,7 @@ def _service_pod(subject: Subject, installed: Mapping[str, str], gpus: int) -> O
         "gpus": str(gpus),
         "node-selector": "{}",
         "image": str(image_of(subject, _SERVICE)),
+        "vllm-image": str(image_of(subject, "vllm")),
         "image-pull-secret": subject.needs.push_secret,
         "model-cache-claim": subject.needs.models_claim,
     }

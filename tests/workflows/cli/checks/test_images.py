@@ -10,6 +10,7 @@ from argotune.steps.nodes.provider import NodeRequest
 from argotune.workflows.cli.checks import images
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.subject import Needs
+from argotune.workflows.workspace.images import LARGE
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages
 from tests.workflows.installed import decide
@@ -36,8 +37,8 @@ def becomes(
 
 
 NOT_PULLED = (
-    "info: the images of tune and serve, several GiB each, were not pulled, as --pull-test small"
-    " says"
+    "info: the images of tune, serve and vllm, several GiB each, were not pulled, as --pull-test"
+    " small says"
 )
 
 
@@ -154,9 +155,11 @@ def test_large_images_are_pulled_where_they_will_run() -> None:
     node = NodeRequest(run="", gpus=1, labels={"app": "gpu"}, timeout_seconds=0.0)
     needs = Needs(push_secret="mine", node=node)
     look(server, images.pulls, pull=Pull.ALL, needs=needs)
-    tune, serve = (pods[f"{REGISTRY}/argotune-{step}:0.1.0"] for step in ("tune", "serve"))
-    assert tune["nodeSelector"] == serve["nodeSelector"] == {"app": "gpu"}
-    assert serve["imagePullSecrets"] == [{"name": "pull"}, {"name": "mine"}]
+    tune, *servers = (pods[f"{REGISTRY}/argotune-{step}:0.1.0"] for step in LARGE)
+    assert len(servers) == 2
+    for server_pod in servers:
+        assert tune["nodeSelector"] == server_pod["nodeSelector"] == {"app": "gpu"}
+        assert server_pod["imagePullSecrets"] == [{"name": "pull"}, {"name": "mine"}]
     assert "nodeSelector" not in pods[f"{REGISTRY}/argotune-plan:0.1.0"]
 
 

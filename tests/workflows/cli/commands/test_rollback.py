@@ -96,6 +96,7 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "allow-cpu": "false",
         "api-keys-secret": "",
         "cors-origins": "[]",
+        "engine": "auto",
         "service-gpus": "",
         "service-host": "",
         "service-load-in-4bit": "false",
