@@ -1,8 +1,9 @@
 """Write what is in the step images as SPDX: images/sbom.py [options] STEP...
 
 One file per image, dist/sbom/argotune-STEP.spdx.json, has every Python distribution that the image
-installs: version, license, and the wheel with its SHA-256, as uv.lock has them for Linux on this
-machine's architecture. Debian's packages and the base are not in it, which scanners of images find.
+installs: version, license, and the wheel with its SHA-256, as its lock file has them for Linux on
+this machine's architecture. Debian's packages and the base, which are not in it, are found by
+scanners of images.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from spdx_tools.spdx.writer.write_anything import write_file
 
 ROOT = Path(__file__).parent.parent
 CUDA = ("tune", "serve")
+VLLM = "vllm"
+"""It has a lock file of its own."""
 _GLIBC_MINOR = 36
 """Of Debian 12, the oldest base."""
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -68,16 +71,23 @@ def groups_of(step: str, extras: Sequence[str]) -> tuple[list[str], list[str]]:
         compiles = {"liger", "compile"} & set(chosen)
         groups = ["image-torch", "image-cuda", *(f"image-{extra}" for extra in chosen)]
         return groups, [] if compiles else ["triton"]
+    if step == VLLM:
+        return ["image-torch", "image-vllm"], []
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     name = f"image-{step}"
     return [name if name in groups else "image-step"], []
 
 
+def project_of(step: str) -> Path:
+    """Return the directory of the lock file that a step's image is made by."""
+    return ROOT / "images" / VLLM if step == VLLM else ROOT
+
+
 def locked(
-    uv: str, groups: Sequence[str], pruned: Sequence[str], python: str
+    uv: str, groups: Sequence[str], pruned: Sequence[str], python: str, project: Path = ROOT
 ) -> Iterator[tuple[Package, PackageWheel]]:
     """Yield the distributions of the groups with the wheels that uv takes for the image."""
-    command = [uv, "export", "--quiet", "--frozen", "--format=pylock.toml", f"--project={ROOT}"]
+    command = [uv, "export", "--quiet", "--frozen", "--format=pylock.toml", f"--project={project}"]
     command += [f"--only-group={group}" for group in groups]
     command += [f"--prune={name}" for name in pruned]
     exported = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -259,7 +269,7 @@ def main() -> None:
     python = given.python or python_of(given.base)
     for step in given.steps:
         groups, pruned = groups_of(step, given.extras.split())
-        found = list(locked(given.uv, groups, pruned, python))
+        found = list(locked(given.uv, groups, pruned, python, project_of(step)))
         path = given.directory / f"argotune-{step}.spdx.json"
         write_file(document(step, given.version, found, created), str(path))
         print(f"images/sbom.py: {path}, {len(found)} distributions")

@@ -17,9 +17,10 @@ IMAGES = subprocess.run(
 _BUILD = (ROOT / "images" / "build").read_text()
 EXTRAS = " ".join(re.findall(r'^ALL_EXTRAS="(.+)"$', _BUILD, re.M)).split()
 """What EXTRAS can name."""
-FILES = ("step", "cuda")
+FILES = ("step", "cuda", "vllm")
 CUDA = ("tune", "serve")
-SMALL = [image for image in IMAGES if image not in CUDA]
+VLLM = "vllm"
+SMALL = [image for image in IMAGES if image not in (*CUDA, VLLM)]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,14 @@ class Needs:
 
 
 def file_of(image: str) -> str:
+    if image == VLLM:
+        return "vllm"
     return "cuda" if image in CUDA else "step"
+
+
+def lock_of(image: str) -> Path:
+    """The lock file that an image is made by."""
+    return ROOT / "images" / VLLM / "uv.lock" if image == VLLM else ROOT / "uv.lock"
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 
 from argotune.workflows.templates.finetune import STEPS
 from argotune.workflows.templates.gc import GC
+from argotune.workflows.workspace.images import SERVERS
 from tests.images import lock
 from tests.images.containerfile import (
     CUDA,
@@ -18,8 +19,10 @@ from tests.images.containerfile import (
     IMAGES,
     ROOT,
     SMALL,
+    VLLM,
     Instruction,
     Stage,
+    lock_of,
     needs_of,
     read,
     run_shell,
@@ -34,12 +37,12 @@ FINAL_NAMES = [*FILES, "cuda with extras"]
 
 
 def test_every_step_of_the_templates_and_the_server_has_an_image() -> None:
-    assert sorted([*{step.home or step.step for step in (*STEPS, GC)}, "serve"]) == sorted(IMAGES)
+    assert sorted([*{step.home or step.step for step in (*STEPS, GC)}, *SERVERS]) == sorted(IMAGES)
 
 
 def test_the_images_of_torch_are_listed_last_for_they_take_longest() -> None:
-    assert tuple(IMAGES[-2:]) == CUDA
-    assert IMAGES[:-2] == sorted(SMALL)
+    assert tuple(IMAGES[-3:]) == (*CUDA, VLLM)
+    assert IMAGES[:-3] == sorted(SMALL)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -59,9 +62,10 @@ def test_nothing_is_latest(file: str) -> None:
 
 
 def test_every_image_is_installed_by_the_same_uv_and_gets_the_code_in_the_same_way() -> None:
-    step, cuda = (read(file) for file in FILES)
-    assert step.stage("uv").instructions[:4] == cuda.stage("uv").instructions[:4]
-    assert step.stage("code") == cuda.stage("code")
+    step, *others = (read(file) for file in FILES)
+    for other in others:
+        assert step.stage("uv").instructions[:3] == other.stage("uv").instructions[:3]
+        assert step.stage("code") == other.stage("code")
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
@@ -152,6 +156,15 @@ def test_extras_lie_between_the_layers_of_serve_and_the_code() -> None:
     assert added > 0
     assert extended[:code] == plain[:code]
     assert extended[code + added :] == plain[code:]
+
+
+def test_vllm_has_what_it_compiles_its_kernels_with() -> None:
+    (install,) = (run for run in read("vllm").image.all("RUN") if "apt-get install" in run.text)
+    assert " g++ " in install.text
+    assert not needs_of(VLLM).pruned
+    assert "triton" in lock.closure("image-vllm", lock=lock_of(VLLM))
+    # torch and triton compile with the headers of both.
+    assert not any("-name include" in run.text for run in read("vllm").image.all("RUN"))
 
 
 def test_a_compiler_is_for_the_extras_only() -> None:

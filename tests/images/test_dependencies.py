@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 
 import pytest
 
 from argotune.workflows.templates.finetune import STEPS
 from argotune.workflows.templates.gc import GC
 from tests.images import lock
-from tests.images.containerfile import CUDA, EXTRAS, IMAGES, SMALL, needs_of
+from tests.images.containerfile import CUDA, EXTRAS, IMAGES, SMALL, VLLM, lock_of, needs_of
 from tests.images.imports import modules_of, optional_of, third_party_of
 
 COMMAND_LINE = {"hera", "rich", "typer"}
@@ -43,7 +43,7 @@ def test_locked_dependencies_are_followed() -> None:
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_locked_group_provides_every_import(image: str) -> None:
     needs = needs_of(image)
-    names = lock.closure(f"image-{needs.groups[-1]}", needs.pruned)
+    names = lock.closure(f"image-{needs.groups[-1]}", needs.pruned, lock_of(image))
     modules = _modules_in(image)
     assert modules
     missing = [module for module in sorted(modules) if not _provided(module, names)]
@@ -56,7 +56,7 @@ def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None
     modules = set[str]().union(*map(_modules_in, images))
     unused = [
         name
-        for name in sorted(lock.direct(f"image-{group}") - UNSEEN)
+        for name in sorted(lock.direct(f"image-{group}", lock_of(images[0])) - UNSEEN)
         if not any(_provided(module, {name}) for module in modules)
     ]
     assert unused == []
@@ -69,6 +69,12 @@ def test_small_images_have_neither_the_command_line_nor_torch(image: str) -> Non
     assert (TOKENIZERS in names) == (image == "dataset")
     if TOKENIZERS not in names:
         assert not names & COMMAND_LINE
+
+
+def test_vllms_torch_is_in_a_layer_of_its_own() -> None:
+    assert needs_of(VLLM).groups == ("torch", "vllm")
+    locked = lock_of(VLLM)
+    assert lock.closure("image-torch", lock=locked) < lock.closure("image-vllm", lock=locked)
 
 
 def test_the_large_layer_is_part_of_both_cuda_images() -> None:
@@ -103,16 +109,24 @@ def _modules_in(image: str) -> set[str]:
 
 
 def _provided(module: str, names: set[str]) -> bool:
+    return any(_provides(name, module) for name in names)
+
+
+def _provides(name: str, module: str) -> bool:
+    files = _files(name)
+    if files is None:
+        # Such as vLLM, which is here in no environment: the module has the distribution's name.
+        return module.split(".")[0] == name
     path = module.replace(".", "/")
-    places = {f"{path}.py", f"{path}/__init__.py"}
     # A module that is compiled, too, or a namespace of several distributions.
     begins = (f"{path}.", f"{path}/")
-    return any(
-        places & _files(name) or any(file.startswith(begins) for file in _files(name))
-        for name in names
-    )
+    return f"{path}.py" in files or any(file.startswith(begins) for file in files)
 
 
 @cache
-def _files(name: str) -> frozenset[str]:
-    return frozenset(str(file) for file in distribution(name).files or ())
+def _files(name: str) -> frozenset[str] | None:
+    """Those that the distribution has installed here; None where it is not installed."""
+    try:
+        return frozenset(str(file) for file in distribution(name).files or ())
+    except PackageNotFoundError:
+        return None
