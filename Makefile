@@ -24,7 +24,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
+.PHONY: help setup tiny demo test test-gpu test-vllm check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
   bench bench-gpu gpu-check clean
 
 help:  ## List the targets
@@ -53,6 +53,10 @@ test: setup  ## All tests that need no cluster
 
 test-gpu: setup  ## The tests that need a CUDA device
 	.venv/bin/pytest -m gpu
+
+VLLM_VENV ?= $(HOME)/.cache/argotune/vllm
+test-vllm: setup  ## The tests before a real vLLM on the CPU, for which it makes a venv of 6 GB: [VLLM_VENV=...]
+	ARGOTUNE_VLLM_PYTHON=$$(tests/steps/vllm/real/venv $(VLLM_VENV)) .venv/bin/pytest -m vllm tests/steps/vllm
 
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
 	.venv/bin/pytest --quiet $(WORKERS)

@@ -20,6 +20,8 @@ import pytest
 
 SHARDS = ("shard1", "shard2", "shard3", "shard4")
 WEEKLY = "weekly"
+_APART = ("gpu", "vllm")
+"""What most machines do not have; each a tier."""
 CLUSTER_TIERS = ("smoke", *SHARDS, WEEKLY)
 AREAS = {
     "workflows/templates/": "shard1",
@@ -30,7 +32,7 @@ AREAS = {
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
 _ROOT = Path(__file__).parent.parent
 _CLUSTER_TESTS = "tests/e2e/"
-_MARKED = re.compile(r"\bmark\.(cluster|gpu|smoke|weekly|shard\d)\b")
+_MARKED = re.compile(r"\bmark\.(cluster|gpu|vllm|smoke|weekly|shard\d)\b")
 _CHANGE_SECONDS = 4 * 3600
 """Commits of so long before the last one are one change."""
 
@@ -39,8 +41,8 @@ def tiers_of(marks: Collection[str]) -> list[str]:
     """The tiers that a test with these marks is in; it is right when there is one."""
     chosen = [tier for tier in CLUSTER_TIERS if tier in marks]
     if "cluster" in marks or chosen:
-        return chosen if "cluster" in marks and "gpu" not in marks else []
-    return ["gpu"] if "gpu" in marks else ["unit"]
+        return chosen if "cluster" in marks and not {*marks} & {*_APART} else []
+    return [mark for mark in _APART if mark in marks] or ["unit"]
 
 
 def check(items: Iterable[pytest.Item]) -> None:
@@ -52,7 +54,7 @@ def check(items: Iterable[pytest.Item]) -> None:
             found = " and ".join(tiers) or "no tier"
             wrong[item.nodeid] = f"{item.nodeid} is in {found}"
     if wrong:
-        ways = f"mark it cluster and one of {', '.join(CLUSTER_TIERS)}, or gpu, or neither"
+        ways = f"mark it cluster and one of {', '.join(CLUSTER_TIERS)}, or gpu, or vllm, or nothing"
         raise pytest.UsageError("\n".join([*wrong.values(), f"{ways}: see tests/e2e/README.md"]))
 
 
@@ -119,7 +121,14 @@ def _sizes() -> tuple[int, Mapping[str, int]]:
     ]
     assert files, f"no tests below {_ROOT}"
     collected, said = _Collected(), io.StringIO()
-    options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "-m", "cluster or gpu"]
+    options = [
+        "--collect-only",
+        "-qq",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        " or ".join(("cluster", *_APART)),
+    ]
     with contextlib.redirect_stdout(said):
         code = int(pytest.main([*options, *files], plugins=[collected]))
     if code:

@@ -107,7 +107,6 @@ def write_tokenizer(tokenizer: Any, contract: ServingContract, directory: Path) 
     tokenizer may have another one, which the adapter has never written.
     """
     before = tokenizer.eos_token
-    if contract.stop_tokens:
-        tokenizer.eos_token = contract.stop_tokens[0]
+    tokenizer.eos_token = contract.stop_tokens[0]
     tokenizer.save_pretrained(directory)
     tokenizer.eos_token = before

@@ -8,6 +8,9 @@ tokens as were asked for, because no token of the bench's contract ends one. In 
 client asks the questions one by one, and then 16 clients ask them at once. Then somebody asks for 5
 tokens while an answer of 900 runs, and one more adapter joins during 2,000 requests. Exits with 1
 where a goal is missed.
+
+With ARGOTUNE_VLLM_PYTHON, which tests/steps/vllm/real/venv prints, the same clients then ask the
+server on a vLLM for CPUs; its figures are printed beside, and have no goal.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from argotune.presets.loader import model_preset
 from argotune.steps.contracts.model_cache import base_of, cache_path
 from argotune.steps.contracts.serving import Adapter, Base, ServingContract, write_contract
 from tests.bench.ratio import median_ratio
+from tests.steps.vllm.real.process import VARIABLE, environment
 
 CLIENTS, QUESTIONS, TOKENS = 16, 32, 64
 LEAST_SPEED_RATIO, MOST_LATENCY_RATIO = 3.0, 5.0
@@ -65,7 +69,11 @@ def main() -> int:
         model_dir = _model_dir()
         make_adapters(model_dir, directory)
         with serving(model_dir, directory) as url:
-            return asyncio.run(measure(url, directory, flags.rounds))
+            missed = asyncio.run(measure(url, directory, flags.rounds))
+        if python := os.environ.get(VARIABLE):
+            with serving(model_dir, directory, python, "argotune.steps.vllm") as url:
+                asyncio.run(measure_vllm(url, flags.rounds))
+        return missed
 
 
 def _model_dir() -> Path:
@@ -106,7 +114,7 @@ def make_adapters(model_dir: Path, directory: Path) -> None:
             adapter=Adapter(name=name, r=_R, alpha=_R, target_modules=modules),
             quantization=None,
             chat_template=tokenizer.chat_template,
-            stop_tokens=[],
+            stop_tokens=["<|end|>"],
             stop_token_ids=[],
             max_length=1024,
             longest_row=1024,
@@ -116,15 +124,19 @@ def make_adapters(model_dir: Path, directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def serving(model_dir: Path, directory: Path) -> Iterator[str]:
+def serving(
+    model_dir: Path,
+    directory: Path,
+    python: str = sys.executable,
+    module: str = "argotune.steps.serve",
+) -> Iterator[str]:
     """The URL of a server of `first` and adapters/."""
     port_file = directory / "port"
+    port_file.unlink(missing_ok=True)
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "argotune.steps.serve",
+                *(python, "-m", module),
                 f"--model-dir={model_dir}",
                 f"--adapter-dir={directory / 'first'}",
                 f"--adapters-dir={directory / 'adapters'}",
@@ -134,11 +146,14 @@ def serving(model_dir: Path, directory: Path) -> Iterator[str]:
                 f"--slots={CLIENTS}",
             ],
             stderr=log,
+            stdout=log,
+            env=os.environ if python == sys.executable else environment(),
         )
         try:
             yield _ready_url(process, port_file)
         finally:
-            process.kill()
+            # vLLM's own processes end with it.
+            process.terminate()
             process.wait()
 
 
@@ -155,17 +170,48 @@ def _ready_url(process: subprocess.Popen[bytes], port_file: Path) -> str:
     raise SystemExit(f"the server did not start: {(port_file.parent / 'log').read_text()[-2000:]}")
 
 
+async def measure_vllm(url: str, rounds: int) -> None:
+    """Print what the same clients got of the server on vLLM."""
+    async with _client(url) as client:
+        names = await _names(client)
+        alone, together = await _rounds(client, names, rounds)
+        short, long = await _beside(client)
+    one = statistics.median(m.tokens_per_second for m in alone)
+    many = statistics.median(m.tokens_per_second for m in together)
+    print(
+        f"on vLLM for CPUs: 1 client {one:.0f} tokens/s, {CLIENTS} clients {many / one:.1f} times "
+        f"that, {len(names) - 1} adapters and the base mixed; {SHORT_TOKENS} tokens in "
+        f"{short:.2f} s "
+        f"beside {LONG_TOKENS} in {long:.0f} s"
+    )
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=CLIENTS + 1)
+    return httpx.AsyncClient(base_url=url, timeout=600, limits=limits)
+
+
+async def _names(client: httpx.AsyncClient) -> list[str]:
+    return [model["id"] for model in (await client.get("/v1/models")).json()["data"]]
+
+
+async def _rounds(
+    client: httpx.AsyncClient, names: Sequence[str], rounds: int
+) -> tuple[list[Measured], list[Measured]]:
+    """What one client got and what many did, in turns."""
+    await _ask(client, names, 1)
+    alone, together = [], []
+    for _ in range(rounds):
+        alone.append(await _ask(client, names, 1))
+        together.append(await _ask(client, names, CLIENTS))
+    return alone, together
+
+
 async def measure(url: str, directory: Path, rounds: int) -> int:
     """Print what was measured; 1 where a goal is missed."""
-    limits = httpx.Limits(max_connections=CLIENTS + 1)
-    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
-        models = (await client.get("/v1/models")).json()["data"]
-        names = [model["id"] for model in models]
-        await _ask(client, names, 1)
-        alone, together = [], []
-        for _ in range(rounds):
-            alone.append(await _ask(client, names, 1))
-            together.append(await _ask(client, names, CLIENTS))
+    async with _client(url) as client:
+        names = await _names(client)
+        alone, together = await _rounds(client, names, rounds)
         short, long = await _beside(client)
         failed, joined = await _join(client, names, directory)
     speed = median_ratio(

@@ -31,6 +31,7 @@ from argotune.steps.serve.engine.interface import Question
 from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER as ANSWER
 from tests.fakes.engine import CONTRACT, FakeEngine
+from tests.fakes.tokenizer import MARKED_TEMPLATE
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -70,7 +71,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     return tune(tmp_path_factory.mktemp("tuned"))
 
 
-def tune(work_dir: Path, **shape: int) -> Tuned:
+def tune(work_dir: Path, *, template: str = MARKED_TEMPLATE, **shape: int) -> Tuned:
     """Tune a random model; `shape` is what its config has else than the smallest."""
     import torch
 
@@ -81,7 +82,7 @@ def tune(work_dir: Path, **shape: int) -> Tuned:
     from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
 
     torch.set_num_threads(1)
-    model_dir = save_model(work_dir / "model", **shape)
+    model_dir = save_model(work_dir / "model", template=template, **shape)
     rows = [conversation(QUESTION, ANSWER)] * 16
     write_rows(work_dir / "dataset" / "train.parquet", rows)
     write_rows(work_dir / "dataset" / "validation.parquet", rows[:1])
