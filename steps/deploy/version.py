@@ -19,7 +19,7 @@ from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
-from argotune.steps.contracts.in_service import Event, InService, NOT_DEPLOYED
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
 from argotune.steps.contracts.training_plan import Lora, read_plan
 from argotune.steps.contracts.versions import version_tag
 from argotune.steps.contracts.vllm import unservable
