@@ -67,6 +67,12 @@ def lora_parameters(
     return architecture.num_hidden_layers * r * sum(sum(layers[name]) for name in target_modules)
 
 
+def kept_numbers(architecture: Architecture) -> int:
+    """Numbers that attention keeps of one token while it answers: keys and values of all blocks."""
+    heads = architecture.num_key_value_heads * architecture.head_dim
+    return 2 * architecture.num_hidden_layers * heads
+
+
 def _bias_parameters(architecture: Architecture) -> int:
     if not architecture.attention_bias:
         return 0

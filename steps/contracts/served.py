@@ -10,3 +10,6 @@ DIGEST_FILE = "image-digest"
 file of an adapter's image can have the name, which has no suffix."""
 WAITING_METRIC = "argotune_requests_waiting"
 """Gauge: requests in the queue of one server."""
+KEYS_AND_VALUES_SHARE = 0.8
+"""Of the memory that weights leave, for the keys and values of answers; the rest is for what a step
+computes."""

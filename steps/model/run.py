@@ -21,6 +21,8 @@ from argotune.steps.contracts.model_cache import (
     old_cache_path,
     read_marker,
 )
+from argotune.steps.contracts.service_plan import read_planned_model
+from argotune.steps.contracts.start_adapter import StartAdapter
 from argotune.steps.contracts.training_plan import Model, read_plan
 from argotune.steps.model.files import arrived_damaged, check_config, check_model, damaged_files
 from argotune.steps.model.live import bring_live_adapter
@@ -43,18 +45,22 @@ def run(
 
     What is there is not fetched again. Raises PermanentError, TransientError or ParamsError.
     """
-    plan = read_plan(params.plan_file)
+    work_dir = params.work_dir
+    # A service without training has a plan of another kind, and no volume to bring adapters onto.
+    plan = read_plan(params.plan_file) if work_dir is not None else None
+    start = StartAdapter()
     # Adapters first, because they are small: one that does not fit is refused before gigabytes are
     # fetched. The one in service may be the one to begin with.
-    if params.work_dir is not None and params.output_image:
-        registry = _output_registry(params)
-        bring_live_adapter(params.work_dir, params.output_image, plan.name, registry)
-    start = bring_start_adapter(params, plan)
+    if plan is not None and work_dir is not None:
+        if params.output_image:
+            registry = _output_registry(params)
+            bring_live_adapter(work_dir, params.output_image, plan.name, registry)
+        start = bring_start_adapter(params, plan)
     result = bring_model(
         params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
     )
-    if start.digest and params.work_dir is not None:
-        check_base(params.work_dir, plan, params.cache_dir / result.model_dir)
+    if start.digest and plan is not None and work_dir is not None:
+        check_base(work_dir, plan, params.cache_dir / result.model_dir)
     return result
 
 
@@ -78,7 +84,7 @@ def bring_model(
 
     Raises PermanentError, TransientError or ParamsError.
     """
-    model = read_plan(params.plan_file).model
+    model = read_planned_model(params.plan_file)
     if model.source == "cache":
         return _in_cache(params, model)
     source = find_source(

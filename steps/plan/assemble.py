@@ -40,7 +40,7 @@ def assemble(
     return TrainingPlan(
         name=params.name,
         method=job.method,
-        model=_model(job.preset, params.model_source),
+        model=model_of(job.preset, params.model_source),
         quantization=_quantization(job),
         lora=Lora(
             r=settings.r,
@@ -89,7 +89,8 @@ def _start_warnings(params: Params, settings: Settings) -> list[str]:
     ]
 
 
-def _model(preset: ModelPreset, source: str | None) -> Model:
+def model_of(preset: ModelPreset, source: str | None) -> Model:
+    """The preset's model as plans name it; `source` is another one than the preset's."""
     architecture = preset.architecture
     return Model(
         preset=preset.name,
@@ -163,14 +164,14 @@ def _hardware(job: Job, card: Card) -> Hardware:
         gpu_model=card.gpu_model,
         gpu_memory_gib=card.gpu_memory_gib,
         price_usd_per_hour=card.price_usd_per_hour,
-        disk_gib=job.settings.disk_gib or _disk_gib(job.preset),
+        disk_gib=job.settings.disk_gib or disk_of(job.preset),
         expected_tokens_per_second=None
         if speed is None
         else Speed(low=round(speed.low, 1), high=round(speed.high, 1)),
     )
 
 
-def _disk_gib(preset: ModelPreset) -> int:
+def disk_of(preset: ModelPreset) -> int:
     """Disk for system, image and 16-bit weights (with 10 % reserve), in steps of 32 GiB."""
     needed = BASE_DISK_GIB + 1.1 * 2 * preset.parameters / GIB
     return max(LEAST_DISK_GIB, 32 * math.ceil(needed / 32))

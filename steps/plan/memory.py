@@ -80,7 +80,7 @@ def estimate(
     activations, logits = _per_micro_batch(
         architecture, loop, block_bytes(architecture) + extras.token_bytes
     )
-    weights = _weights(architecture, family, method)
+    weights = weights_bytes(architecture, family, method)
     if loop.float32_embeddings:
         weights += BFLOAT16_BYTES * embedding_parameters(architecture)
     if loop.shards > 1:
@@ -100,7 +100,8 @@ def estimate(
     )
 
 
-def _weights(architecture: Architecture, family: Family, method: Method) -> float:
+def weights_bytes(architecture: Architecture, family: Family, method: Method) -> float:
+    """Bytes of the base model's weights as the method has them."""
     if method == "lora":
         return BFLOAT16_BYTES * total_parameters(architecture, family)
     quantised = NF4_BYTES * linear_parameters(architecture, family)

@@ -15,10 +15,19 @@ from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.readers import WrongParts
 from argotune.steps.plan.request import read_request
+from argotune.steps.plan.service.make import (
+    find_service_substitution,
+    make_service_plan,
+    read_service_request,
+    service_alternatives,
+)
+from argotune.steps.plan.service.params import Params as ServiceParams
+from argotune.steps.plan.service.size import ServiceFit
+from argotune.steps.plan.service.size import fits as service_fits
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import Fit, fits, refusal
 from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
-from argotune.steps.plan.substitute import find_substitution, problem_of_sku
+from argotune.steps.plan.substitute import Substitution, find_substitution, problem_of_sku
 from argotune.steps.plan.volume import DATA_GIB, volume_gib
 
 __all__ = [
@@ -30,8 +39,11 @@ __all__ = [
     "Fit",
     "Job",
     "Params",
+    "ServiceFit",
+    "ServiceParams",
     "Settings",
     "Span",
+    "Substitution",
     "WrongParts",
     "alternatives",
     "anchors_of",
@@ -39,13 +51,18 @@ __all__ = [
     "cost_limit_problem",
     "document_keys",
     "expected_speed",
+    "find_service_substitution",
     "find_substitution",
     "fits",
     "hours",
     "make_plan",
+    "make_service_plan",
     "problems_outside_a_run",
     "read_checks",
     "read_request",
+    "read_service_request",
+    "service_alternatives",
+    "service_fits",
     "trained_tokens",
     "volume_gib",
 ]

@@ -45,14 +45,14 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
     Raises:
         ParamsError: With all their problems.
     """
-    problems = _problems_of_texts(params)
+    problems = problems_of_name(params.name)
     warnings: list[str] = []
-    preset = _preset(params.preset, problems)
+    preset = find_preset(params.preset, problems)
     known = sku_catalogs() if catalogs is None else catalogs
-    found_sku = _sku(params, known, problems)
+    found_sku = find_sku(params.instance_type, params.provider, known, problems)
     if preset is None:
         raise ParamsError(problems)
-    problems += _problems_of_source(params.model_source, preset)
+    problems += problems_of_source(params.model_source, preset)
     settings = read_config(
         params.config,
         preset,
@@ -71,7 +71,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         method=params.method,
         settings=settings,
         targets=targets,
-        skus=_candidates(params.provider, found_sku, known),
+        skus=candidates(params.provider, found_sku, known),
         resources=resources,
     )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
@@ -80,16 +80,18 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
     return Request(job=job, sku=found_sku, card=card, is_assumed=is_assumed, warnings=warnings)
 
 
-def _problems_of_texts(params: Params) -> list[str]:
-    if is_dns_label(params.name):
+def problems_of_name(name: str) -> list[str]:
+    """Say why a workspace cannot have this name."""
+    if is_dns_label(name):
         return []
     return [
-        f"name: {params.name!r}; accepted are at most 63 lower-case letters, digits and '-', "
+        f"name: {name!r}; accepted are at most 63 lower-case letters, digits and '-', "
         "a letter first and no '-' last"
     ]
 
 
-def _problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
+def problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
+    """Say why the weights of a preset cannot come from a source; None is the preset's own."""
     if source is None:
         return []
     if source in ("hub", "cache"):
@@ -104,7 +106,8 @@ def _problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
     return [f"model-source: {source!r}; accepted are hub, cache, oci:IMAGE and dir:DIRECTORY"]
 
 
-def _preset(name: str, problems: list[str]) -> ModelPreset | None:
+def find_preset(name: str, problems: list[str]) -> ModelPreset | None:
+    """Find the preset; an unknown one is added to the problems."""
     try:
         return model_preset(name)
     except UnknownName as error:
@@ -112,26 +115,27 @@ def _preset(name: str, problems: list[str]) -> ModelPreset | None:
         return None
 
 
-def _sku(params: Params, catalogs: Sequence[SkuCatalog], problems: list[str]) -> Sku | None:
-    if params.instance_type is None:
+def find_sku(
+    instance_type: str | None, provider: str, catalogs: Sequence[SkuCatalog], problems: list[str]
+) -> Sku | None:
+    """Find the SKU; one that is unknown, or of another cloud, is added to the problems."""
+    if instance_type is None:
         return None
     try:
-        found = sku(params.instance_type, catalogs)
+        found = sku(instance_type, catalogs)
     except UnknownName as error:
         problems.append(f"instance-type: {error}; empty for existing nodes or this machine")
         return None
-    clouds = [each.cloud for each in catalogs_of(params.provider, catalogs)]
+    clouds = [each.cloud for each in catalogs_of(provider, catalogs)]
     if found.cloud not in clouds:
         problems.append(
             f"instance-type: {found.name} is a machine of {found.cloud}; provider "
-            f"{params.provider} makes machines of {' and '.join(clouds)}"
+            f"{provider} makes machines of {' and '.join(clouds)}"
         )
     return found
 
 
-def _candidates(
-    provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]
-) -> tuple[Sku, ...]:
+def candidates(provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]) -> tuple[Sku, ...]:
     """The machines of the cloud of the one that is asked for, else all that the provider makes."""
     return tuple(
         each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from argotune.presets.schema import Sku
 from argotune.steps.plan.choose import Job, choose
@@ -22,8 +22,6 @@ class Substitution:
     """Whether the cloud retired the old one: `plan` and `render` then continue with the new one."""
     reason: str
     """Message with the problem of the old one and the new one."""
-    params: Params
-    """The parameters with the new SKU."""
 
 
 def find_substitution(params: Params) -> Substitution | None:
@@ -44,7 +42,6 @@ def find_substitution(params: Params) -> Substitution | None:
         new=nearest.sku.name,
         retired=request.sku.retired is not None,
         reason=reason,
-        params=replace(params, instance_type=nearest.sku.name),
     )
 
 

@@ -6,6 +6,7 @@ because others may be able to write to the registry.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ from argotune.steps.registry.skopeo import Registry, pull
 _FILE = re.compile(r"(?:\./|/)?data/(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)")
 _DIRECTORY = re.compile(r"(?:\./?|/)?(?:data/?)?")
 _SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt", ".md")
+_NEEDED = {"adapter_config.json", "adapter_model.safetensors"}
 _MOST_FILES = 1000
 _MOST_BYTES = 100 * 10**9
 _LAYERS = (
@@ -99,11 +101,33 @@ def extract(layout: Path, digest: str, directory: Path) -> None:
                 f"push it as {_LAYERS[0]}"
             )
         names |= _extract_layer(_checked_blob(layout, layer["digest"]), digest, directory)
-    missing = {"adapter_config.json", "adapter_model.safetensors"} - names
+    missing = _NEEDED - names
     if missing:
         raise PermanentError(
             f"image {digest} is not an adapter: /data has no {' and no '.join(sorted(missing))}"
         )
+
+
+def copy_adapter(source: Path, destination: Path) -> str:
+    """Copy an adapter's files from a directory, and return their digest, sha256:HEX.
+
+    Other files there stay where they are. Raises PermanentError if it is not an adapter's.
+    """
+    names = sorted(path.name for path in source.glob("*") if path.is_file() and _is_file(path.name))
+    missing = _NEEDED - set(names)
+    if missing:
+        raise PermanentError(
+            f"{source} is not an adapter: it has no {' and no '.join(sorted(missing))}"
+        )
+    with replacing_directory(destination) as files:
+        for name in names:
+            shutil.copyfile(source / name, files / name)
+        sums = "".join(f"{name} {sha256_file(files / name)}\n" for name in names)
+    return f"sha256:{hashlib.sha256(sums.encode()).hexdigest()}"
+
+
+def _is_file(name: str) -> bool:
+    return _FILE.fullmatch(f"data/{name}") is not None and name.endswith(_SUFFIXES)
 
 
 def _read_manifest(layout: Path, digest: str) -> dict[str, Any]:

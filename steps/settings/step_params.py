@@ -31,6 +31,7 @@ from argotune.steps.nodes.cost_limit import EVALUATION_SECONDS
 from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
 from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
+from argotune.steps.plan.service import params as plan_service
 from argotune.steps.plan.side_by_side import params as plan_several
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
@@ -59,6 +60,7 @@ PARAMS: Mapping[str, type[Any]] = {
     "reject": reject.Params,
     "release": release.Params,
     "notify": notify.Params,
+    "plan.service": plan_service.Params,
     "plan.side_by_side": plan_several.Params,
     "evaluate.side_by_side": evaluate_several.Params,
     "push.side_by_side": push_several.Params,
@@ -93,6 +95,35 @@ _MOUNTED_BY_AN_EVALUATION = (
     "priority-class",
 )
 """Settings of an evaluation that are no flags of steps."""
+
+SERVICE_STEPS = ("plan.service", "model", "provision", "deploy", "release")
+"""Those of a service without training, in WorkflowTemplate `serve`."""
+SERVICE_WITHOUT: Mapping[str, Sequence[str]] = {
+    "model": ("output-image", "full-retrain-every"),
+    # The server's own CPUs and memory, and a node that lives as long as the service.
+    "provision": (
+        "tune-cpu",
+        "tune-memory",
+        "capacity-types",
+        "spot-max-price-usd-per-hour",
+        "lifetime-seconds",
+        "max-cost-usd",
+        "at-cost-limit",
+        "keep-node-seconds",
+    ),
+    # Strength is a copy's: an image cannot be changed.
+    "deploy": ("adapter-from",),
+    "release": ("keep-node-seconds",),
+}
+"""Flags of these steps that are no settings there."""
+_MOUNTED_BY_A_SERVICE = (
+    "data-claim",
+    "push-secret",
+    "model-access-secret",
+    "queue",
+    "priority-class",
+)
+"""Settings of a service that are no flags of steps."""
 
 # Flags that the template or an earlier step fills; the values only have the right form.
 _LATER: Mapping[str, str] = {
@@ -153,14 +184,25 @@ def settings_problems(
 
 def evaluation_settings() -> list[Setting]:
     """List the settings of a run that are parameters of WorkflowTemplate `evaluate` too."""
+    return _settings_of(EVALUATION_STEPS, EVALUATION_WITHOUT, _MOUNTED_BY_AN_EVALUATION)
+
+
+def service_settings() -> list[Setting]:
+    """List the settings of a run that are parameters of WorkflowTemplate `serve` too."""
+    return _settings_of(SERVICE_STEPS, SERVICE_WITHOUT, _MOUNTED_BY_A_SERVICE)
+
+
+def _settings_of(
+    steps: Sequence[str], without: Mapping[str, Sequence[str]], mounted: Sequence[str]
+) -> list[Setting]:
     names = {
         name
-        for step in EVALUATION_STEPS
+        for step in steps
         for flag, name in flags_of(step).items()
         if flag in {field.kebab for field in fields_of(PARAMS[step])}
-        and flag not in EVALUATION_WITHOUT.get(step, ())
+        and flag not in without.get(step, ())
     }
-    names.update(_MOUNTED_BY_AN_EVALUATION)
+    names.update(mounted)
     return [row for row in parameter_settings() if row.name in names]
 
 

@@ -16,7 +16,7 @@ from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.steps.registry.policy import host_and_port, internal_registry, is_loopback
 from argotune.steps.settings.run_settings import place_of
 from argotune.workflows.workspace.manifests import allowed_registries
-from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.model import ADAPTERS, Workspace
 
 
 def host_problems(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
@@ -71,6 +71,7 @@ def _registries(workspace: Workspace) -> Iterator[tuple[str, ImageReference]]:
         (place_of("output-image"), workspace.output_image),
         (place_of("model-source"), weights),
         (place_of("start-from"), workspace.options.get("start-from", "")),
+        *((ADAPTERS, each.image) for each in workspace.adapters or ()),
         *data,
     ]
     for place, text in images:

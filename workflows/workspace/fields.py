@@ -7,6 +7,14 @@ from typing import Any
 
 from argotune.presets.names import nearest
 
+_PRESET = ("name", "accessMode", "presetOptions")
+_PRESET_OPTIONS = (
+    "image",
+    "imagePullSecrets",
+    "modelAccessSecret",
+    "modelWeightsPVC",
+    "modelWeightsSubPath",
+)
 # Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. Fields below a path that
 # is not listed here are not checked.
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -32,14 +40,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "resource": ("count", "instanceType", "labelSelector", "partition", "preferredNodes"),
     "resource.labelSelector": ("matchLabels", "matchExpressions"),
     "tuning": ("preset", "method", "config", "input", "output"),
-    "tuning.preset": ("name", "accessMode", "presetOptions"),
-    "tuning.preset.presetOptions": (
-        "image",
-        "imagePullSecrets",
-        "modelAccessSecret",
-        "modelWeightsPVC",
-        "modelWeightsSubPath",
-    ),
+    "tuning.preset": _PRESET,
+    "tuning.preset.presetOptions": _PRESET_OPTIONS,
+    "inference": ("preset", "template", "config", "adapters"),
+    "inference.preset": _PRESET,
+    "inference.preset.presetOptions": _PRESET_OPTIONS,
     # Kaito has neither validationUrls nor adapter.
     "tuning.input": (
         "name",

@@ -28,7 +28,7 @@ _FILE_ADVICE = (
     " they reach it, as https, hf, s3, gs, abfs or oci URL, or on a claim that"
     " tuning.input.volumeSource names"
 )
-_VOLUME_REASONS = {
+VOLUME_REASONS = {
     "emptyDir": "it is empty",
     "image": "name the image as tuning.input.image",
     "configMap": "a dataset does not fit into one",
@@ -71,7 +71,7 @@ def read_input(
     An image or a claim becomes a URL of its own. No message shows the queries of URLs.
     """
     kind = "urls" if "urls" in fields.overrides else _kind_of(fields)
-    claim = read_claim(fields, _VOLUME, _VOLUME_REASONS) if kind == "volumeSource" else None
+    claim = read_claim(fields, _VOLUME, VOLUME_REASONS) if kind == "volumeSource" else None
     if kind == "image":
         urls = _checked_image(fields.text("tuning.input.image") or "", fields)
     elif kind == "volumeSource":
@@ -245,31 +245,32 @@ def _checked_image(image: str, fields: Fields) -> tuple[str, ...]:
 
 def _read_secret(fields: Fields, annotated: str | None) -> str | None:
     """Read Kaito's one pull secret, or the annotation of argotune."""
-    names = _pull_secrets(fields)
+    names = pull_secrets(fields, _PULL_SECRETS, fields.get("tuning.input"))
     if len(names) > 1 or (names and annotated not in (None, names[0])):
         fields.problems.append(
             f"{_PULL_SECRETS}: {', '.join(filter(None, [*names, annotated]))}; accepted is one"
             f" Secret, which may have other keys than .dockerconfigjson too, and no other name in"
             f" metadata.annotations.{PREFIX}data-secret"
         )
-    for name in names:
-        if not is_dns_subdomain(name):
-            fields.problems.append(f"{_PULL_SECRETS}: {name!r}; accepted is the name of a Secret")
     return annotated or (names[0] if names else None)
 
 
-def _pull_secrets(fields: Fields) -> list[str]:
-    """Kaito's API has names there; Kubernetes' own references, {name: NAME}, are read too."""
-    value = fields.get(_PULL_SECRETS)
+def pull_secrets(fields: Fields, place: str, source: object) -> list[str]:
+    """Read the imagePullSecrets of a source, which are at this place.
+
+    Kaito's API has names there; Kubernetes' own references, {name: NAME}, are read too.
+    """
+    value = source.get("imagePullSecrets") if isinstance(source, dict) else None
     items = value if isinstance(value, list) else []
     names = [item.get("name") if isinstance(item, dict) else item for item in items]
     if value is not None and (
         not isinstance(value, list) or not all(isinstance(name, str) for name in names)
     ):
-        fields.problems.append(
-            f"{_PULL_SECRETS}: {value!r}; accepted is a list of names of Secrets"
-        )
+        fields.problems.append(f"{place}: {value!r}; accepted is a list of names of Secrets")
         return []
+    for name in names:
+        if not is_dns_subdomain(str(name)):
+            fields.problems.append(f"{place}: {name!r}; accepted is the name of a Secret")
     return [str(name) for name in names]
 
 

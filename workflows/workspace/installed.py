@@ -67,8 +67,9 @@ def secrets_to_be_allowed(workspace: Workspace) -> list[str]:
     """
     allowed = json.loads(manifests.install_defaults()["allowed-secrets"])
     return [
-        f"{place_of(name)}: {secret!r} must be among the Secrets that the installation allows, or "
-        f"the run fails; an administrator adds it by `argotune install --allow-secret {secret}`"
+        f"{workspace.place_of(name)}: {secret!r} must be among the Secrets that the installation"
+        " allows, or the run fails; an administrator adds it by `argotune install --allow-secret"
+        f" {secret}`"
         for name, secret in _secrets_of(workspace)
         if not is_allowed(secret, allowed)
     ]
@@ -97,7 +98,7 @@ def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Itera
     for name, secret in _secrets_of(workspace):
         problem = secret_problem(secret, allowed)
         if problem is not None:
-            yield f"{place_of(name)}: {problem}"
+            yield f"{workspace.place_of(name)}: {problem}"
 
 
 def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _forbidden_claims(workspace: Workspace, values: Mapping[str, str]) -> Iterat
         allowed = json.loads(values[CLAIMS[setting][0]])
         problem = claim_problem(setting, name, allowed) if name else None
         if problem is not None:
-            yield f"{place_of(setting)}: {problem}"
+            yield f"{workspace.place_of(setting)}: {problem}"
 
 
 def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:

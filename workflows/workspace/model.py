@@ -6,11 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from argotune.presets.schema import Method
-from argotune.steps.settings.run_settings import SETTINGS
+from argotune.steps.contracts.service_plan import AskedAdapter
+from argotune.steps.settings.run_settings import SETTINGS, place_of
 
 URLS, VALIDATION_URLS = "tuning.input.urls", "tuning.input.validationUrls"
 """Fields of the file with URLs."""
 OUTPUT_VOLUME = "tuning.output.volumeSource"
+ADAPTERS = "inference.adapters"
+"""Field of the file with the adapters of a service without training."""
+_PLACES_OF_INFERENCE = {
+    "preset": "inference.preset.name",
+    "model-access-secret": "inference.preset.presetOptions.modelAccessSecret",
+    "config": "inference.config",
+    "push-secret": ADAPTERS,
+    "data-claim": ADAPTERS,
+}
 Options = Mapping[str, str]
 """The settings of annotations or flags, by their names in the table of settings: the checked texts
 of the file. A setting that is not given is missing."""
@@ -23,8 +33,11 @@ def provider_of(options: Options) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """One fine-tuning job."""
+    """One fine-tuning job, or one service without training."""
 
+    adapters: tuple[AskedAdapter, ...] | None = None
+    """Adapters that a service without training serves; None: the file is about training, and
+    without training method, data and output say nothing."""
     name: str
     """A DNS label, which also names the service and the served adapter."""
     namespace: str | None
@@ -62,6 +75,16 @@ class Workspace:
     problems_before_submit: tuple[str, ...]
     """Problems of a file that is run, but not of one that is only shown: placeholders that the user
     must fill in."""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a service without training."""
+        return self.adapters is not None
+
+    def place_of(self, name: str) -> str:
+        """Where the file has the setting."""
+        elsewhere = _PLACES_OF_INFERENCE.get(name) if self.is_service else None
+        return elsewhere or place_of(name)
 
     @property
     def all_urls(self) -> Iterator[tuple[str, str]]:

@@ -104,7 +104,7 @@ def _check_image(text: str, fields: Fields) -> None:
     try:
         reference = parse_reference(text)
     except ValueError as error:
-        found = fields.placeholders if _is_image(_filled_in(text)) else fields.problems
+        found = fields.placeholders if is_filled_in_image(text) else fields.problems
         found.append(f"{path}: {error}")
         return
     if reference.digest is not None:
@@ -132,9 +132,10 @@ def _filled_in(text: str) -> str:
     return text.lower().replace("_", "-")
 
 
-def _is_image(text: str) -> bool:
+def is_filled_in_image(text: str) -> bool:
+    """Whether only capital letters and underscores keep a text from being an image."""
     try:
-        parse_reference(text)
+        parse_reference(_filled_in(text))
     except ValueError:
         return False
     return True

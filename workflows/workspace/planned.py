@@ -10,9 +10,18 @@ from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
+from argotune.steps.contracts.service_plan import ServicePlan
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
+from argotune.steps.plan.planning import (
+    ServiceParams,
+    Substitution,
+    find_service_substitution,
+    find_substitution,
+    make_plan,
+    make_service_plan,
+    volume_gib,
+)
 from argotune.steps.settings.run_settings import OF_JOINED, place_of, service_settings
 from argotune.steps.settings.step_params import engine_problem
 from argotune.workflows.workspace.config_map import FindConfigMap
@@ -20,7 +29,12 @@ from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
-from argotune.workflows.workspace.read import plan_params, read_workspace
+from argotune.workflows.workspace.read import (
+    plan_params,
+    read_service,
+    read_workspace,
+    service_params,
+)
 
 _OF_CLUSTER_SERVICES = (
     "engine",
@@ -48,6 +62,22 @@ class Planned:
     def volume_size(self) -> str:
         """Size of the run's volume, a quantity: the file's, else what the plan needs."""
         return self.workspace.options.get("volume-size") or f"{volume_gib(self.plan)}Gi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedService:
+    """A workspace that serves a model without training, and its plan."""
+
+    workspace: Workspace
+    params: ServiceParams
+    """Parameters of the plan step."""
+    plan: ServicePlan
+    """Without the adapters' files, which the plan step fetches."""
+
+    @property
+    def volume_size(self) -> str | None:
+        """Size of the run's volume, a quantity, if the file says one; else the template's."""
+        return self.workspace.options.get("volume-size")
 
 
 def load(
@@ -86,7 +116,8 @@ def load(
         workspace = _on_this_machine(_warned_of_service(_without_sku(workspace)))
     workspace = _warned_without_service(workspace)
     workspace = _warned_of_joining(workspace)
-    workspace = _with_usable_sku(workspace, substitute, must_be_final)
+    found = find_substitution(plan_params(workspace))
+    workspace = _with_usable_sku(workspace, found, substitute, must_be_final)
     if name_gpu is not None:
         workspace = name_gpu(workspace)
     params = plan_params(workspace)
@@ -97,7 +128,35 @@ def load(
     return planned
 
 
-def print_warnings(planned: Planned) -> None:
+def load_service(
+    texts: Texts,
+    *,
+    overrides: Mapping[str, str],
+    substitute: bool = False,
+    must_be_final: bool = False,
+    on_this_machine: bool = False,
+    find_config_map: FindConfigMap | None = None,
+) -> PlannedService:
+    """Read a workspace that serves a model without training, and plan it; as `load`."""
+    workspace = read_service(
+        texts,
+        base_dir=Path.cwd(),
+        overrides=overrides,
+        find_config_map=find_config_map,
+        check_plan=_service_plan_problems,
+        on_this_machine=on_this_machine,
+    )
+    if must_be_final and workspace.problems_before_submit:
+        raise WorkspaceError(list(workspace.problems_before_submit))
+    if on_this_machine:
+        workspace = _on_this_machine(_warned_of_service(_without_sku(workspace)))
+    found = find_service_substitution(service_params(workspace))
+    workspace = _with_usable_sku(workspace, found, substitute, must_be_final)
+    params = service_params(workspace)
+    return PlannedService(workspace=workspace, params=params, plan=make_service_plan(params))
+
+
+def print_warnings(planned: Planned | PlannedService) -> None:
     """Print the warnings of file and plan on stderr, one line each."""
     print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings])
 
@@ -155,8 +214,9 @@ def _warned_of_joining(workspace: Workspace) -> Workspace:
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 
-def _with_usable_sku(workspace: Workspace, substitute: bool, must_be_final: bool) -> Workspace:
-    found = find_substitution(plan_params(workspace))
+def _with_usable_sku(
+    workspace: Workspace, found: Substitution | None, substitute: bool, must_be_final: bool
+) -> Workspace:
     if found is None:
         return workspace
     if not substitute and (must_be_final or not found.retired):
@@ -172,6 +232,14 @@ def _with_usable_sku(workspace: Workspace, substitute: bool, must_be_final: bool
         instance_type=found.new,
         warnings=(*workspace.warnings, f"resource.instanceType: {found.reason}; {said}"),
     )
+
+
+def _service_plan_problems(params: ServiceParams) -> Sequence[str]:
+    try:
+        make_service_plan(params)
+    except ParamsError as error:
+        return error.problems
+    return []
 
 
 def _plan_problems(params: Params) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""tuning.preset and tuning.method: the base model and the method."""
+"""preset of tuning or inference, and tuning.method: the base model and the method."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.output import warn_of_internal_registry
 
 
-def read_preset(fields: Fields) -> str:
-    """Read the preset's own name, aliases resolved; empty where it is wrong."""
+def read_preset(fields: Fields, section: str = "tuning") -> str:
+    """Read the preset's own name, aliases resolved; empty where it is wrong.
+
+    `section` is tuning or inference, as below.
+    """
+    path = f"{section}.preset.name"
     accepted = "one of `argotune presets`"
-    name = fields.required_text("tuning.preset.name", accepted, flag="preset")
+    name = fields.required_text(path, accepted, flag="preset")
     if name is None:
         return ""
     try:
         return model_preset(name).name
     except UnknownName as error:
-        fields.problems.append(f"{fields.shown('tuning.preset.name', 'preset')}: {error}")
+        fields.problems.append(f"{fields.shown(path, 'preset')}: {error}")
         return ""
 
 
@@ -36,35 +40,37 @@ def read_method(fields: Fields) -> Method:
     return "qlora"
 
 
-def read_model_source(fields: Fields, annotated: str | None) -> str | None:
+def read_model_source(fields: Fields, annotated: str | None, section: str = "tuning") -> str | None:
     """Read Kaito's private model image, or the annotation of argotune."""
-    image = fields.text("tuning.preset.presetOptions.image")
-    access = fields.get("tuning.preset.accessMode")
+    image_path, access_path = (
+        f"{section}.preset.presetOptions.image",
+        f"{section}.preset.accessMode",
+    )
+    image = fields.text(image_path)
+    access = fields.get(access_path)
     if access not in (None, "", "public", "private"):
-        fields.problems.append(
-            f"tuning.preset.accessMode: {access!r}; accepted are public and private"
-        )
+        fields.problems.append(f"{access_path}: {access!r}; accepted are public and private")
     if access == "private" and image is None:
         fields.problems.append(
-            "tuning.preset.presetOptions.image: missing; accepted is the image of the weights, "
-            "because tuning.preset.accessMode is private"
+            f"{image_path}: missing; accepted is the image of the weights, because {access_path} is"
+            " private"
         )
     if image is not None and annotated is not None:
         fields.problems.append(
-            f"tuning.preset.presetOptions.image and metadata.annotations.{PREFIX}model-source "
+            f"{image_path} and metadata.annotations.{PREFIX}model-source "
             "both name the source of the weights; keep one"
         )
     place = f"metadata.annotations.{PREFIX}model-source"
     if image is not None:
-        place = "tuning.preset.presetOptions.image"
+        place = image_path
     source = annotated or (f"oci:{image}" if image else None)
     warn_of_internal_registry((source or "").partition("oci:")[2], fields, place)
     return source
 
 
-def read_model_access_secret(fields: Fields) -> str | None:
+def read_model_access_secret(fields: Fields, section: str = "tuning") -> str | None:
     """Read the Secret with the Hub's token."""
-    path = "tuning.preset.presetOptions.modelAccessSecret"
+    path = f"{section}.preset.presetOptions.modelAccessSecret"
     name = fields.text(path)
     if name is not None and not is_dns_subdomain(name):
         fields.problems.append(f"{path}: {name!r}; accepted is the name of a Secret")

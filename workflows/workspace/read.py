@@ -9,27 +9,31 @@ from typing import cast
 
 from argotune.steps.common.urls import redact
 from argotune.steps.common.values import is_dns_label
+from argotune.steps.contracts.service_plan import dump_adapters
 from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
+from argotune.steps.plan.service.params import Params as ServiceParams
 from argotune.steps.settings.run_settings import (
     PREFIX,
     SETTINGS,
     annotation_settings,
-    place_of,
 )
-from argotune.steps.settings.step_params import settings_problems
+from argotune.steps.settings.step_params import RUN_STEPS, SERVICE_STEPS, settings_problems
 from argotune.workflows.workspace.config_map import (
     CONFIG_KEY,
+    INFERENCE_KEY,
     ConfigMaps,
     FindConfigMap,
     read_config_map,
 )
-from argotune.workflows.workspace.documents import read_manifests
+from argotune.workflows.workspace.documents import Texts, read_manifests
 from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
+from argotune.workflows.workspace.inference import check_options, is_known_image, read_inference
 from argotune.workflows.workspace.input import Reach, read_adapter, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
 from argotune.workflows.workspace.model import (
+    ADAPTERS,
     OUTPUT_VOLUME,
     VALIDATION_URLS,
     Workspace,
@@ -59,22 +63,26 @@ OVERRIDES = (
 )
 """Settings that a flag may replace; `urls` is a JSON list, the others are texts."""
 
+_OF_TRAINING = ("method", "urls", "output-image", "push-secret")
+"""Those of them that a service without training does not have."""
 CheckPlan = Callable[[Params], Sequence[str]]
+CheckServicePlan = Callable[[ServiceParams], Sequence[str]]
 """The plan's problems with a workspace that is wrong in other ways too, so that one error names
 all."""
 
+_WEIGHTS_ON_A_VOLUME = f"not supported; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
 _DNS_LABEL = "lower-case letters, digits and '-', a letter first, at most 63"
 _REFUSED = {
-    "resource.partition": "not for tuning; accepted is to leave it out",
-    "tuning.preset.presetOptions.modelWeightsPVC": (
-        f"for inference only; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
-    ),
-    "tuning.preset.presetOptions.modelWeightsSubPath": (
-        f"for inference only; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
-    ),
-    "tuning.preset.presetOptions.imagePullSecrets": (
-        "not supported; accepted is an image that needs no login"
-    ),
+    "resource.partition": "a part of a GPU is not supported; accepted is to leave it out",
+    **{
+        f"{section}.preset.presetOptions.{name}": reason
+        for section in ("tuning", "inference")
+        for name, reason in {
+            "modelWeightsPVC": _WEIGHTS_ON_A_VOLUME,
+            "modelWeightsSubPath": _WEIGHTS_ON_A_VOLUME,
+            "imagePullSecrets": "not supported; accepted is an image that needs no login",
+        }.items()
+    },
 }
 _WITHOUT_EFFECT = {
     "resource.preferredNodes": "nodes are found by resource.labelSelector (deprecated in Kaito)",
@@ -123,12 +131,78 @@ def read_workspace(
     if not fields.problems:
         return _with_remarks(workspace, fields)
     if check_plan is not None and workspace.preset:
-        params = plan_params(workspace)
-        if not is_dns_label(workspace.name):
-            # It is among the problems already, and the plan would tell it again.
-            params = replace(params, name="workspace")
-        fields.problems += check_plan(params)
+        fields.problems += check_plan(plan_params(_with_usable_name(workspace)))
     raise WorkspaceError(fields.problems)
+
+
+def read_service(
+    texts: Texts,
+    *,
+    base_dir: Path,
+    overrides: Mapping[str, str] | None = None,
+    find_config_map: FindConfigMap | None = None,
+    check_plan: CheckServicePlan | None = None,
+    on_this_machine: bool = False,
+) -> Workspace:
+    """Read the one Workspace of the texts, which serves a model without training.
+
+    The arguments and errors are those of `read_workspace`.
+    """
+    manifests = read_manifests(texts)
+    fields = Fields(manifests.workspace, overrides or {})
+    fields.warnings += manifests.warnings
+    _check_overrides(fields)
+    fields.problems += [
+        f"--{name}: is about training, and the file is about inference; leave it out"
+        for name in _OF_TRAINING
+        if name in fields.overrides
+    ]
+    check_fields(fields)
+    _check_inference(fields)
+    workspace = _read_service(
+        fields, manifests.config_maps, find_config_map, base_dir, on_this_machine=on_this_machine
+    )
+    _check_refused_fields(fields)
+    _check_steps(workspace, fields, allow_loopback=False, allow_files=on_this_machine)
+    _check_texts(workspace, fields)
+    if not fields.problems:
+        return _with_remarks(workspace, fields)
+    if check_plan is not None and workspace.preset:
+        fields.problems += check_plan(service_params(_with_usable_name(workspace)))
+    raise WorkspaceError(list(dict.fromkeys(fields.problems)))
+
+
+def is_about_inference(texts: Texts) -> bool:
+    """Whether the Workspace of the texts serves a model without training.
+
+    Raises WorkspaceError as `read_workspace` does for texts without one Workspace.
+    """
+    document = read_manifests(texts).workspace
+    return document.get("tuning") is None and document.get("inference") is not None
+
+
+def service_params(workspace: Workspace) -> ServiceParams:
+    """Build the parameters of a service's plan step, which the command plans with first."""
+    options = workspace.options
+    return ServiceParams(
+        name=workspace.name,
+        preset=workspace.preset,
+        # An image that is to be filled in has none of its own yet.
+        adapters=dump_adapters(
+            [each for each in workspace.adapters or () if is_known_image(each.image)]
+        ),
+        config=workspace.config,
+        load_in_4bit=options.get("service-load-in-4bit") == "true",
+        service_gpus=int(options["service-gpus"]) if options.get("service-gpus") else None,
+        instance_type=workspace.instance_type,
+        provider=cast("ProviderName", provider_of(options)),
+        model_source=workspace.model_source,
+    )
+
+
+def _with_usable_name(workspace: Workspace) -> Workspace:
+    """A wrong name is among the problems already, and the plan would tell it again."""
+    return workspace if is_dns_label(workspace.name) else replace(workspace, name="workspace")
 
 
 def plan_params(workspace: Workspace) -> Params:
@@ -214,6 +288,50 @@ def _read(
     )
 
 
+def _read_service(
+    fields: Fields,
+    config_maps: ConfigMaps,
+    find_config_map: FindConfigMap | None,
+    base_dir: Path,
+    *,
+    on_this_machine: bool,
+) -> Workspace:
+    section = "inference"
+    namespace = _read_namespace(fields)
+    options = check_options(fields, read_options(fields))
+    is_local = on_this_machine or provider_of(options) == "local"
+    name, labels = _read_name(fields), read_labels(fields)
+    preset, inference = read_preset(fields, section), read_inference(fields, base_dir)
+    config = read_config_map(
+        fields, namespace, config_maps, find_config_map, section=section, key=INFERENCE_KEY
+    )
+    instance_type = read_instance_type(fields)
+    return Workspace(
+        adapters=inference.adapters,
+        name=name,
+        namespace=namespace,
+        labels=labels,
+        preset=preset,
+        method="lora",
+        urls=(),
+        validation_urls=(),
+        data_secret=None,
+        data_claim=inference.claim,
+        config=config,
+        output_image="",
+        push_secret=inference.pull_secret,
+        instance_type=instance_type,
+        label_selector=read_label_selector(
+            fields, is_needed=not is_local and instance_type is not None
+        ),
+        model_source=read_model_source(fields, options.get("model-source"), section),
+        model_access_secret=read_model_access_secret(fields, section),
+        options=options,
+        warnings=(),
+        problems_before_submit=(),
+    )
+
+
 def _read_name(fields: Fields) -> str:
     name = fields.required_text("metadata.name", _DNS_LABEL, flag="name")
     if name is not None and not is_dns_label(name):
@@ -236,10 +354,7 @@ def _check_overrides(fields: Fields) -> None:
 
 def _check_tuning(fields: Fields) -> None:
     """Check for exactly one of tuning and inference, and for tuning; reading ends without it."""
-    if fields.document.get("apiVersion") == "kaito.sh/v1alpha1":
-        fields.warnings.append(
-            "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same"
-        )
+    _check_version(fields)
     tuning, inference = fields.get("tuning"), fields.get("inference")
     if tuning is not None and inference is not None:
         fields.problems.append("inference: accepted is one of tuning and inference, not both")
@@ -247,12 +362,26 @@ def _check_tuning(fields: Fields) -> None:
         return
     if tuning is None and inference is not None:
         fields.problems.append(
-            "inference: this Workspace only serves a model; argotune tunes one and then serves it, "
-            "accepted is tuning"
+            "inference: this Workspace serves a model without training, and this command is about"
+            " training; `argotune plan`, `render`, `submit` and `run` take it"
         )
     elif tuning is None:
         fields.problems.append("tuning: missing; accepted are preset, method, input and output")
     raise WorkspaceError(fields.problems)
+
+
+def _check_inference(fields: Fields) -> None:
+    """Check for a mapping; reading ends without it."""
+    _check_version(fields)
+    if not isinstance(fields.get("inference"), dict):
+        raise WorkspaceError(fields.problems)
+
+
+def _check_version(fields: Fields) -> None:
+    if fields.document.get("apiVersion") == "kaito.sh/v1alpha1":
+        fields.warnings.append(
+            "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same"
+        )
 
 
 def _check_refused_fields(fields: Fields) -> None:
@@ -269,10 +398,11 @@ def _check_steps(
 ) -> None:
     """Report what a step would refuse, by its place in the file, each place once."""
     arguments = to_parameters(workspace, allow_loopback=allow_loopback, allow_files=allow_files)
+    steps = SERVICE_STEPS if workspace.is_service else RUN_STEPS
     if "service-port" in workspace.options and "deploy-to" not in workspace.options:
         # Only a server of this machine has one; `argotune submit` refuses it by name.
         arguments |= {"deploy-to": "process", "services-dir": "/"}
-    for problem in settings_problems(arguments):
+    for problem in settings_problems(arguments, steps=steps):
         if not problem.setting:
             fields.problems.append(problem.text)
             continue
@@ -284,15 +414,17 @@ def _check_steps(
         if not is_of_file or is_left_open or is_known:
             continue
         flag = f"--{row.name}"
-        place = flag if row.name in fields.overrides else _place_in_file(row.name, fields)
+        place = (
+            flag if row.name in fields.overrides else _place_in_file(row.name, workspace, fields)
+        )
         known = [*fields.problems, *fields.placeholders]
         if not any(each.startswith((f"{place}:", f"{place}[")) for each in known):
             fields.problems.append(f"{place}: {problem.text}")
 
 
-def _place_in_file(name: str, fields: Fields) -> str:
+def _place_in_file(name: str, workspace: Workspace, fields: Fields) -> str:
     field = {"validation-urls": VALIDATION_URLS, "output-claim": OUTPUT_VOLUME}.get(name)
-    return field if field and fields.get(field) else place_of(name)
+    return field if field and fields.get(field) else workspace.place_of(name)
 
 
 def _check_texts(workspace: Workspace, fields: Fields) -> None:
@@ -304,6 +436,8 @@ def _check_texts(workspace: Workspace, fields: Fields) -> None:
         "resource.instanceType": workspace.instance_type,
         "tuning.output.image": workspace.output_image,
         "tuning.preset.presetOptions.image": fields.get("tuning.preset.presetOptions.image"),
+        "inference.preset.presetOptions.image": fields.get("inference.preset.presetOptions.image"),
+        **{f"{ADAPTERS}: {each.name}": each.image for each in workspace.adapters or ()},
         **options,
     }
     for path, text in texts.items():
@@ -312,7 +446,8 @@ def _check_texts(workspace: Workspace, fields: Fields) -> None:
             fields.problems.append(f"{path}: {text!r}; {problem}")
     problem = unsafe(workspace.config, lines=True)
     if problem is not None:
-        fields.problems.append(f"tuning.config: {CONFIG_KEY}: {problem}")
+        key = INFERENCE_KEY if workspace.is_service else CONFIG_KEY
+        fields.problems.append(f"{workspace.place_of('config')}: {key}: {problem}")
 
 
 def _with_remarks(workspace: Workspace, fields: Fields) -> Workspace:

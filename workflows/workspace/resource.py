@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.workflows.workspace.fields import Fields
 
 # Kaito and Karpenter set these on nodes themselves, so Kaito removes them from the selector.
 _RESERVED_LABELS = ("kaito.sh/", "karpenter.sh/", "karpenter.azure.com/", "karpenter.k8s.aws/")
+_PLACEHOLDER = re.compile(r"<.*>")
 _V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 
 
@@ -14,9 +17,15 @@ def read_instance_type(fields: Fields) -> str | None:
     """Read the cloud SKU; None for existing nodes and this machine."""
     count = fields.get("resource.count")
     if count is not None and (isinstance(count, bool) or count != 1):
-        fields.problems.append(f"resource.count: {count!r}; accepted is 1 for tuning")
+        fields.problems.append(f"resource.count: {count!r}; accepted is 1, one node")
     if "instance-type" in fields.overrides or fields.get("resource.instanceType") is not None:
-        return fields.text("resource.instanceType", flag="instance-type")
+        found = fields.text("resource.instanceType", flag="instance-type")
+        if found is None or not _PLACEHOLDER.fullmatch(found):
+            return found
+        fields.placeholders.append(
+            f"resource.instanceType: {found!r}; accepted is a SKU of the cloud, or an empty text"
+        )
+        return None
     if fields.document.get("apiVersion") != "kaito.sh/v1alpha1":
         return None
     fields.warnings.append(

@@ -14,26 +14,32 @@ _REASONS = {
 
 
 def read_claim(fields: Fields, path: str, reasons: Mapping[str, str]) -> str | None:
-    """Read the claim of the volumeSource at this path.
+    """Read the claim of the volumeSource at this path; as claim_of."""
+    return claim_of(fields, path, fields.get(path), reasons)
+
+
+def claim_of(fields: Fields, path: str, source: object, reasons: Mapping[str, str]) -> str | None:
+    """Find the claim of a volumeSource that stands at this path.
 
     `reasons` say why other kinds of volumes are refused there. None: there is no valid name, and
     the problem is reported.
     """
-    source = fields.get(path)
     if source is not None and not isinstance(source, dict):
         fields.problems.append(f"{path}: {source!r}; accepted is persistentVolumeClaim")
         return None
-    others = [name for name in source or () if name != "persistentVolumeClaim"]
+    volume = source or {}
+    others = [name for name in volume if name != "persistentVolumeClaim"]
     for name in others:
         reason = {**_REASONS, **reasons}.get(name, "no other kind of volume is mounted")
         fields.problems.append(f"{path}.{name}: {reason}; accepted is persistentVolumeClaim")
+    named = volume.get("persistentVolumeClaim")
+    claim = named.get("claimName") if isinstance(named, dict) else None
     place = f"{path}.persistentVolumeClaim.claimName"
-    claim = fields.text(place)
     if claim is None and not others:
         fields.problems.append(
             f"{place}: missing; accepted is the name of a PersistentVolumeClaim of the namespace"
         )
-    if claim is not None and not is_dns_subdomain(claim):
+    if claim is not None and not (isinstance(claim, str) and is_dns_subdomain(claim)):
         fields.problems.append(
             f"{place}: {claim!r}; accepted is the name of a PersistentVolumeClaim"
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.urls import redact
+from argotune.steps.contracts.service_plan import dump_adapters
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.fields import WorkspaceError
@@ -129,7 +130,8 @@ def to_parameters(
     workspace: Workspace, *, allow_loopback: bool = False, allow_files: bool = False
 ) -> dict[str, str]:
     """Return the arguments that the workspace determines; the others have defaults."""
-    labels = ",".join(f"{key}={value}" for key, value in workspace.label_selector.items())
+    if workspace.is_service:
+        return _service_parameters(workspace, allow_files=allow_files)
     always = {
         "name": workspace.name,
         "preset": workspace.preset,
@@ -138,7 +140,7 @@ def to_parameters(
         "output-image": workspace.output_image,
         "config": workspace.config,
         "instance-type": text_of(workspace.instance_type),
-        "label-selector": labels,
+        "label-selector": _labels(workspace),
         "model-source": text_of(workspace.model_source),
         "allow-loopback": text_of(allow_loopback),
         "allow-files": text_of(allow_files),
@@ -151,13 +153,42 @@ def to_parameters(
         "data-secret": workspace.data_secret,
         "data-claim": workspace.data_claim,
     }
-    settings = {
+    return {**_options(workspace), **always, **_given(optional)}
+
+
+def _service_parameters(workspace: Workspace, *, allow_files: bool) -> dict[str, str]:
+    always = {
+        "name": workspace.name,
+        "preset": workspace.preset,
+        "adapters": dump_adapters(workspace.adapters or ()),
+        "config": workspace.config,
+        "instance-type": text_of(workspace.instance_type),
+        "label-selector": _labels(workspace),
+        "model-source": text_of(workspace.model_source),
+        "allow-files": text_of(allow_files),
+    }
+    optional = {
+        "push-secret": workspace.push_secret,
+        "model-access-secret": workspace.model_access_secret,
+        "data-claim": workspace.data_claim,
+    }
+    return {**_options(workspace), **always, **_given(optional)}
+
+
+def _labels(workspace: Workspace) -> str:
+    return ",".join(f"{key}={value}" for key, value in workspace.label_selector.items())
+
+
+def _options(workspace: Workspace) -> dict[str, str]:
+    return {
         name: SETTINGS[name].value.parameter(text)
         for name, text in workspace.options.items()
         if SETTINGS[name].is_in_template
     }
-    given = {name: text for name, text in optional.items() if text is not None}
-    return {**settings, **always, **given}
+
+
+def _given(texts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text is not None}
 
 
 def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> dict[str, str]:

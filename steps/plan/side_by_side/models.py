@@ -14,18 +14,11 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
-from argotune.steps.contracts.versions import LIVE
+from argotune.steps.plan.adapter_images import Image, with_found_digest
 from argotune.steps.registry.adapter import unpack_adapter
-from argotune.steps.registry.oci import (
-    ImageReference,
-    LayoutReference,
-    parse_reference,
-    with_digest,
-)
+from argotune.steps.registry.oci import parse_reference
 from argotune.steps.registry.skopeo import Registry
-from argotune.steps.registry.versions import repository_of
 
-Image = ImageReference | LayoutReference
 # No image begins so: what is before a path has a dot or a port, or is `oci:`.
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?)=(?P<image>.+)")
 
@@ -119,17 +112,10 @@ def _twice(texts: Sequence[str], models: Sequence[NamedModel]) -> Iterator[str]:
 
 
 def _resolve(name: str, image: Image, registry: Registry) -> Image:
-    if image.digest is not None:
-        return image
-    tag = image.tag or LIVE
-    found = repository_of(image, registry).find(tag)
-    if found is None:
-        there = with_digest(image, None)
-        raise ParamsError(
-            f"models: {name}: there is no image with the tag {tag}; name one that is there:"
-            f" {there}:TAG, or {there}@sha256:HEX"
-        )
-    return with_digest(image, found.digest)
+    try:
+        return with_found_digest(image, registry)
+    except ValueError as error:
+        raise ParamsError(f"models: {name}: {error}") from error
 
 
 def _unpack(image: Image, work_dir: Path, registry: Registry) -> ServingContract:

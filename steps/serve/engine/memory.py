@@ -11,9 +11,8 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError, safe_open
 
 from argotune.steps.common.host_memory import host_memory
+from argotune.steps.contracts.served import KEYS_AND_VALUES_SHARE
 
-_SHARE = 0.8
-"""Of the free memory for keys and values; the rest is for what a step computes."""
 _SHARE_WITH_ADAPTERS = 0.9
 """Of the free memory for keys, values and added adapters, so that some of these have room where the
 answers take all of their share."""
@@ -27,7 +26,7 @@ def slots_that_fit(model: Any, max_length: int, most: int, free_bytes: int | Non
     if free_bytes is None:
         return most
     answer_bytes = max_length * token_bytes(model)
-    return max(1, min(most, int(free_bytes * _SHARE) // answer_bytes))
+    return max(1, min(most, int(free_bytes * KEYS_AND_VALUES_SHARE) // answer_bytes))
 
 
 def room_problem(

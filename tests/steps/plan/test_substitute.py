@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from argotune.steps.common.errors import ParamsError
@@ -20,7 +22,10 @@ def test_quick_starts_retired_sku_gets_the_nearest_that_fits() -> None:
         "Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the nearest that "
         "fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
     )
-    assert make_plan(found.params).hardware.instance_type == "Standard_NV36ads_A10_v5"
+    assert (
+        make_plan(replace(wanted, instance_type=found.new)).hardware.instance_type
+        == "Standard_NV36ads_A10_v5"
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,10 +44,11 @@ def test_quick_starts_retired_sku_gets_the_nearest_that_fits() -> None:
 def test_sku_on_offer_that_cannot_do_it_is_no_retired_one(
     preset: str, method: str, old: str, new: str
 ) -> None:
-    found = find_substitution(params(preset=preset, method=method, instance_type=old))
+    wanted = params(preset=preset, method=method, instance_type=old)
+    found = find_substitution(wanted)
     assert found is not None
     assert (found.old, found.new, found.retired) == (old, new, False)
-    assert make_plan(found.params).hardware.instance_type == new
+    assert make_plan(replace(wanted, instance_type=found.new)).hardware.instance_type == new
 
 
 @pytest.mark.parametrize("instance_type", [None, "Standard_NC24ads_A100_v4"])
@@ -73,7 +79,10 @@ def test_a_machine_without_the_memory_of_the_tune_pod_gets_the_nearest_that_has_
         "needed (parameter tune-memory); the nearest that fits is Standard_NV36adms_A10_v5 (A10, "
         "24 GiB, 4.52 USD/h in eastus)"
     )
-    assert make_plan(found.params).hardware.instance_type == "Standard_NV36adms_A10_v5"
+    assert (
+        make_plan(replace(wanted, instance_type=found.new)).hardware.instance_type
+        == "Standard_NV36adms_A10_v5"
+    )
 
 
 def test_a_tune_pod_that_no_machine_has_room_for_is_refused() -> None:

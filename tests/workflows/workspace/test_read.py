@@ -106,15 +106,15 @@ def test_config_map_that_is_not_named_is_not_used() -> None:
 
 
 def test_config_map_of_the_cluster_is_looked_for() -> None:
-    asked: list[tuple[str | None, str]] = []
+    asked: list[tuple[str | None, str, str]] = []
 
-    def find(namespace: str | None, name: str) -> str | None:
-        asked.append((namespace, name))
+    def find(namespace: str | None, name: str, key: str) -> str | None:
+        asked.append((namespace, name, key))
         return "training_config: {}\n" if name == "my-config" else None
 
     text = changed({"tuning/config": "my-config", "metadata/namespace": "team"})
     assert read(text, find_config_map=find).config == "training_config: {}\n"
-    assert asked == [("team", "my-config")]
+    assert asked == [("team", "my-config", "training_config.yaml")]
     assert problems_of(changed({"tuning/config": "other"}), find_config_map=find) == [
         "tuning.config: 'other' is no ConfigMap in the files or the cluster; put it into the same "
         "file after a line with ---, or leave tuning.config out for the preset's defaults"
@@ -241,8 +241,8 @@ def test_a_wrong_name_is_told_once(name: str | None) -> None:
         ),
         ({"metadata/name": 7}, "metadata.name: 7; accepted is a text"),
         ({"metadata/namespace": "A"}, "metadata.namespace: 'A'; accepted are lower-case letters, "),
-        ({"resource/count": 2}, "resource.count: 2; accepted is 1 for tuning"),
-        ({"resource/count": True}, "resource.count: True; accepted is 1 for tuning"),
+        ({"resource/count": 2}, "resource.count: 2; accepted is 1, one node"),
+        ({"resource/count": True}, "resource.count: True; accepted is 1, one node"),
         (
             {"resource/labelSelector": None},
             "resource.labelSelector: missing; accepted is matchLabels, whose labels the GPU nodes "
@@ -262,7 +262,7 @@ def test_a_wrong_name_is_told_once(name: str | None) -> None:
         ),
         (
             {"resource/partition": {"count": 2}},
-            "resource.partition: not for tuning; accepted is to leave it out",
+            "resource.partition: a part of a GPU is not supported; accepted is to leave it out",
         ),
         (
             {"resource/instancetype": "x"},
@@ -292,7 +292,7 @@ def test_a_wrong_name_is_told_once(name: str | None) -> None:
         ),
         (
             {"tuning/preset/presetOptions/modelWeightsPVC": "claim"},
-            "tuning.preset.presetOptions.modelWeightsPVC: for inference only; weights on a volume "
+            "tuning.preset.presetOptions.modelWeightsPVC: not supported; weights on a volume "
             "are argotune.dev/model-source: dir:DIRECTORY",
         ),
         (
@@ -404,8 +404,7 @@ def test_a_wrong_name_is_told_once(name: str | None) -> None:
         ({"tuning": None}, TUNING),
         (
             {"tuning": None, "inference": {"preset": {"name": "phi-4"}}},
-            "inference: this Workspace only serves a model; argotune tunes one and then serves it, "
-            "accepted is tuning",
+            "inference: this Workspace serves a model without training, and this command is ",
         ),
         ({"tuning": "phi-4"}, "tuning: 'phi-4'; accepted is a mapping"),
     ],

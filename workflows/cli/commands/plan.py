@@ -13,6 +13,7 @@ from rich.console import Console
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.data_report import DataReport
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
+from argotune.steps.contracts.service_plan import dump_service_plan
 from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli import options
@@ -39,6 +40,7 @@ from argotune.workflows.cli.show.plan_rows import (
     what_hours_are_of,
 )
 from argotune.workflows.cli.show.plan_tables import print_rows, print_skus
+from argotune.workflows.cli.show.service_rows import print_service_plan
 from argotune.workflows.cli.show.view import SilentView
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import (
@@ -50,9 +52,12 @@ from argotune.workflows.cli.where import (
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.cost_limit import check_cost_limit
+from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.input import refused_urls
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
+from argotune.workflows.workspace.nodes import node_is_of_run
+from argotune.workflows.workspace.read import is_about_inference
 
 app = typer.Typer(add_completion=False)
 
@@ -98,9 +103,24 @@ def plan(
             {**shown, "--cluster": on_cluster, **nodes},
             "for the tables; --output yaml is the plan alone",
         )
+    texts = read_texts(files)
+    if is_about_inference(texts):
+        flags = {
+            "--dataset-tokens": dataset_tokens,
+            "--namespace": namespace,
+            "--context": context,
+            "--cluster": on_cluster,
+            **{f"--{name}": text for name, text in given.items() if name != PROVIDER},
+        }
+        options.refuse(flags, "for a training; a service is planned by its file alone")
+        provided = {name: text for name, text in given.items() if name == PROVIDER and text}
+        _plan_service(
+            texts, join_overrides(overrides, provided), output, every=every, substitute=substitute
+        )
+        return
     of_file = (PROVIDER, *(row.name for row in CLUSTER_SETTINGS))
     planned = workspaces.load(
-        read_texts(files),
+        texts,
         overrides=join_overrides(
             overrides, {name: text for name, text in given.items() if name in of_file}
         ),
@@ -158,6 +178,23 @@ def plan(
     workspaces.print_warnings(planned)
     if is_asked and not would_come:
         raise typer.Exit(NOT_POSSIBLE)
+
+
+def _plan_service(
+    texts: Texts, overrides: Mapping[str, str], output: Output, *, every: bool, substitute: bool
+) -> None:
+    planned = workspaces.load_service(texts, overrides=overrides, substitute=substitute)
+    if output is Output.YAML:
+        print(dump_service_plan(planned.plan), end="")
+    else:
+        print_service_plan(
+            console(),
+            planned.params,
+            planned.plan,
+            every=every,
+            makes_node=node_is_of_run(planned.workspace.options),
+        )
+    workspaces.print_warnings(planned)
 
 
 def _read_local_data(planned: workspaces.Planned) -> DataReport | None:

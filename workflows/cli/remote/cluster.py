@@ -172,10 +172,10 @@ class Cluster:
         with explain_errors(f"log of pod {pod}"):
             yield from self.kube.pod_log_lines(self.namespace, pod, container="main", follow=follow)
 
-    def find_config_map(self, namespace: str | None, name: str) -> str | None:
-        """Read the training config of a ConfigMap; None where it is missing."""
+    def find_config_map(self, namespace: str | None, name: str, key: str) -> str | None:
+        """Read a text of a ConfigMap; None where it is missing."""
         found = self.within(namespace).get("ConfigMap", name)
-        text = ((found or {}).get("data") or {}).get("training_config.yaml")
+        text = ((found or {}).get("data") or {}).get(key)
         return None if text is None else str(text)
 
     @property

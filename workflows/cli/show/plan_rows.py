@@ -73,7 +73,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
     """List the key numbers of a plan."""
     training, lora = plan.training, plan.lora
     return [
-        _model(plan.model),
+        model_row(plan.model),
         Row(name="method", value=plan.method, note=_weights_note(plan)),
         Row(
             name="adapter",
@@ -114,7 +114,8 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
     ]
 
 
-def _model(model: Model) -> Row:
+def model_row(model: Model) -> Row:
+    """Name the base model, or the source of other weights."""
     if model.source in ("hub", "cache"):
         return Row(name="model", value=model.repository, note=model.revision[:12])
     return Row(name="model", value=model.source, note=f"in place of {model.repository}")

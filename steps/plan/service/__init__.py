@@ -1,0 +1,1 @@
+"""Plan a service without training: its adapters, its memory, and its machine."""

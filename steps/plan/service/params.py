@@ -1,0 +1,95 @@
+"""Parameters and results of the plan step of a service without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.nodes.providers import ProviderName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Find the adapters of a service, and size it; refuse one that does not fit its GPU."""
+
+    name: str
+    """Name of the workspace and of the service, a DNS label."""
+    preset: str
+    """Model preset, one of `argotune presets`."""
+    adapters: str = "[]"
+    """Adapters to serve beside the base model, a JSON list of objects with name, image and
+    strength; one without an image is the files of the claim."""
+    config: str = ""
+    """Content of Kaito's inference_config.yaml; empty: the longest context that fits."""
+    load_in_4bit: bool = False
+    """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers."""
+    service_gpus: int | None = None
+    """GPUs of the server; empty: one, if the machine has any; 0: it runs on a CPU."""
+    instance_type: str | None = None
+    """Cloud SKU of the node, e.g. Standard_NC24ads_A100_v4; empty: this machine, or nodes that
+    exist."""
+    provider: ProviderName = "local"
+    """Where the node comes from, as in a run."""
+    model_source: str | None = None
+    """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries that may have private addresses, as a JSON list; outside a
+    cluster all may."""
+    work_dir: Path | None = None
+    """Volume of the run: the adapters go to work-dir/adapters and the plan beside them. Empty:
+    neither is written, and the adapters are not looked for."""
+    volume_dir: Path | None = None
+    """Where the claim with an adapter's files is mounted; may not exist."""
+    push_auth_file: Path | None = None
+    """Docker config.json for the adapters' registries; may not exist."""
+    push_secret: str | None = None
+    """Name of the Secret with that file; used in messages only."""
+    ca_file: Path | None = None
+    """Certificate authority of the registries, PEM, trusted in addition to the system's; may not
+    exist."""
+    settings: str = ""
+    """The settings of the service, a JSON object of texts, to refuse now what a later step would
+    refuse; empty: only this step's own."""
+    installed: str = ""
+    """Those that the installation decides, likewise."""
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise ParamsError(problems)
+
+    def _problems(self) -> Iterator[str]:
+        if self.service_gpus is not None and self.service_gpus not in (0, 1):
+            yield (
+                f"--service-gpus: {self.service_gpus}; accepted are 0 and 1, because one server"
+                " uses one GPU; more servers are service-replicas"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Outputs of the plan step of a service."""
+
+    plan: str
+    """The plan as YAML."""
+    model: str
+    """The base model: REPOSITORY@REVISION, or the source of other weights."""
+    gpus: int
+    """GPUs of one server, which the node must have free; 0: it runs on a CPU."""
+    disk_gib: int
+    """OS disk of the node, GiB."""
+    alternatives: tuple[str, ...]
+    """Other SKUs on which the service runs unchanged, cheapest first, a JSON list; they cost at
+    most twice as much."""
+    memory_gb: float
+    """Least memory of the GPU, decimal GB."""
+    max_length: int
+    """Longest question and answer together, tokens."""
+    answers: int | None
+    """Answers of that length at once; empty: not known."""
+    adapters: tuple[str, ...]
+    """The adapters as they were found, NAME=sha256:HEX, a JSON list."""
+    warnings: str
+    """Warnings about the plan, one line each."""
