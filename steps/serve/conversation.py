@@ -38,14 +38,29 @@ class Conversations:
         """The base model's name in requests."""
         return self._engine.base_contract.base.repository
 
+    def is_base(self, model: str) -> bool:
+        """Whether requests mean the base alone by this name.
+
+        A service without an adapter of its own has its name for it too.
+        """
+        if model == self.base_name:
+            return True
+        return model == self.name and model not in self._engine.adapters()
+
+    def names(self) -> list[str]:
+        """The models by name: adapters, and the base by each of its names."""
+        adapters = list(self._engine.adapters())
+        own = [self.name] if self.is_base(self.name) else []
+        return [*own, *adapters, self.base_name]
+
     def contract(self, model: str) -> ServingContract:
         """How this model is served. Raises ApiError 404 if it is not."""
-        if model == self.base_name:
+        if self.is_base(model):
             return self._engine.base_contract
         adapters = self._engine.adapters()
         if model in adapters:
             return adapters[model]
-        names = [*adapters, self.base_name]
+        names = self.names()
         raise ApiError(
             404,
             f"model {model!r} is not served here; available are "
@@ -130,7 +145,7 @@ class Conversations:
         most = contract.generation.max_new_tokens
         return Question(
             prompt=tuple(prompt),
-            adapter=None if model == self.base_name else model,
+            adapter=None if self.is_base(model) else model,
             max_new_tokens=max_new_tokens or (room if most is None else min(room, most)),
             sampling=sampling,
             stop_texts=tuple(stop_texts),

@@ -18,10 +18,10 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.contracts.serving import ServingContract, fix_rope
-from argotune.steps.serve.engine.memory import free_memory, slots_that_fit
+from argotune.steps.serve.engine.memory import free_memory, slots_that_fit, weights_bytes
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.params import Params
-from argotune.steps.serve.served_files import check_weights, load_config
+from argotune.steps.serve.served_files import adapters_of_service, check_weights, load_config
 
 _logger = logging.getLogger(__name__)
 
@@ -34,20 +34,32 @@ def load_engine(params: Params, contract: ServingContract, tokenizer: Any) -> Tr
     model = load_model(
         params.model_dir, params.adapter_dir, contract, load_in_4bit=params.load_in_4bit
     )
-    free_bytes = free_memory(model.device)
-    slots = slots_that_fit(model, contract.max_length, asked, free_bytes)
+    free_bytes, further = free_memory(model.device), adapters_of_service(params.service_dir)
+    slots = slots_that_fit(model, contract.max_length, asked, _without(free_bytes, further))
     if slots < asked:
         log.warn(_logger, "memory for fewer answers at once", slots=slots, asked=asked)
+    first = params.name if params.adapter_dir is not None else None
     return TransformersEngine(
-        model, tokenizer, contract, name=params.name, slots=slots, free_bytes=free_bytes
+        model, tokenizer, contract, name=first, slots=slots, free_bytes=free_bytes
     )
 
 
+def _without(free_bytes: int | None, adapters: list[Path]) -> int | None:
+    """What is free for answers when these adapters are there too."""
+    if free_bytes is None:
+        return None
+    return max(0, free_bytes - sum(map(weights_bytes, adapters)))
+
+
 def load_model(
-    model_dir: Path, adapter_dir: Path, contract: ServingContract, *, load_in_4bit: bool
+    model_dir: Path, adapter_dir: Path | None, contract: ServingContract, *, load_in_4bit: bool
 ) -> Any:
-    """Base and adapter on the GPU in bfloat16, or on the CPU in fp32. Raises PermanentError."""
-    check_weights(adapter_dir)
+    """Base and adapter on the GPU in bfloat16, or on the CPU in fp32; without one the base alone.
+
+    Raises PermanentError.
+    """
+    if adapter_dir is not None:
+        check_weights(adapter_dir)
     config = load_config(model_dir, contract)
     fix_rope(config, contract.rope)
     # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
@@ -76,6 +88,8 @@ def load_model(
         for module in base.modules():
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
+        if adapter_dir is None:
+            return base.eval()  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():
             # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
             warnings.simplefilter("ignore", FutureWarning)
@@ -86,9 +100,8 @@ def load_model(
                 f"the GPU's memory is too small for the base model: {missing}; serve on a GPU with "
                 "more memory, or with --load-in-4bit, and see that no other process uses this one"
             ) from error
-        raise PermanentError(
-            f"base {model_dir} with adapter {adapter_dir} cannot be loaded: {error}"
-        ) from error
+        adapter = "" if adapter_dir is None else f" with adapter {adapter_dir}"
+        raise PermanentError(f"base {model_dir}{adapter} cannot be loaded: {error}") from error
 
 
 def _quantization(contract: ServingContract, compute: torch.dtype) -> BitsAndBytesConfig:

@@ -16,10 +16,14 @@ class Params:
 
     model_dir: Path
     """Directory of the base model."""
-    adapter_dir: Path
-    """Directory of the adapter, with its serving.json."""
+    adapter_dir: Path | None = None
+    """Directory of the adapter, with its serving.json; empty, with service-dir: there is none."""
+    service_dir: Path | None = None
+    """Directory of a service without training: its plan (steps/contracts/service_plan.py), and its
+    adapters, each in a directory of its name; in place of adapter-dir."""
     name: str
-    """Name of the adapter in requests and in /v1/models; the base has its repository's name."""
+    """Name of the adapter in requests and in /v1/models, or with service-dir another name of the
+    base; that has its repository's name."""
     adapter_digest: str | None = None
     """sha256:HEX of the adapter's image, which its answers name; empty: they name none."""
     adapters_dir: Path | None = None
@@ -67,6 +71,8 @@ class Params:
 
     def __post_init__(self) -> None:
         problems = []
+        if (self.adapter_dir is None) == (self.service_dir is None):
+            problems.append("--adapter-dir, --service-dir: give one of them")
         if not 0 <= self.port <= 65535:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.gpus < 0:

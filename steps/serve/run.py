@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -19,10 +20,12 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.listener import offer_listener
+from argotune.steps.contracts.service_plan import PLAN, read_service_plan
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.adapters_dir import AdaptersDir, follow_in_thread
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import make_app
+from argotune.steps.serve.base_contract import contract_of_base
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
@@ -31,7 +34,7 @@ from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.request_ids import NameRequest
-from argotune.steps.serve.served_files import load_tokenizer
+from argotune.steps.serve.served_files import adapters_of_service, load_tokenizer
 from argotune.steps.serve.service import Ready, Service
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> Non
     The port is open before the model is loaded, so that probes get status 503 and no timeout.
     """
     check_gpus(Planned(count=params.gpus), allow_cpu=params.allow_cpu, cuda=cuda)
-    contract = read_contract(params.adapter_dir)
+    contract = _contract_of(params)
     if params.adapters_dir is not None and not params.adapters_dir.is_dir():
         raise PermanentError(
             f"--adapters-dir: {params.adapters_dir} is no directory; make it first"
@@ -107,6 +110,17 @@ def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> Non
     if loading.failure is not None:
         raise loading.failure
     log.event(_logger, "drained")
+
+
+def _contract_of(params: Params) -> ServingContract:
+    """How the first adapter is served, or the base of a service without one."""
+    if params.adapter_dir is not None:
+        return read_contract(params.adapter_dir)
+    return contract_of_base(read_service_plan(_plan_file(params)), params.model_dir)
+
+
+def _plan_file(params: Params) -> Path:
+    return (params.service_dir or Path()) / PLAN
 
 
 def _listen(params: Params) -> socket.socket:
@@ -165,10 +179,13 @@ class _Loading(threading.Thread):
         began, params = time.monotonic(), self._params
         tokenizer = load_tokenizer(params.model_dir, self._contract)
         engine = self._load_engine(params, self._contract, tokenizer)
+        first = params.name if params.adapter_dir is not None else None
         self.engine = engine
+        for directory in adapters_of_service(params.service_dir):
+            asyncio.run(engine.add_adapter(directory.name, directory))
         # A warm-up answer, because torch initializes much at its first use.
         try:
-            asyncio.run(_warm_up(engine, params.name))
+            asyncio.run(_warm_up(engine, first))
         except (EngineError, TimeoutError) as error:
             raise PermanentError(f"the model cannot answer: {error}") from error
         if params.adapters_dir is not None:
@@ -190,7 +207,7 @@ class _Loading(threading.Thread):
         log.event(_logger, "ready", name=params.name, seconds=time.monotonic() - began)
 
 
-async def _warm_up(engine: Engine, name: str) -> None:
+async def _warm_up(engine: Engine, name: str | None) -> None:
     """Raises EngineError if the engine cannot answer."""
     question = Question(
         prompt=(0,),

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.model_cache import read_marker
+from argotune.steps.contracts.service_plan import ADAPTERS
 from argotune.steps.contracts.serving import ServingContract
 
 
@@ -34,6 +35,13 @@ def load_config(model_dir: Path, contract: ServingContract) -> Any:
         raise PermanentError(f"{model_dir}: no usable config.json: {error}") from error
     _check_base(config, contract, model_dir)
     return config
+
+
+def adapters_of_service(service_dir: Path | None) -> list[Path]:
+    """Directories of the adapters that the service has from the beginning."""
+    if service_dir is None:
+        return []
+    return sorted((service_dir / ADAPTERS).iterdir())
 
 
 def check_weights(adapter_dir: Path) -> None:

@@ -7,13 +7,14 @@ PEFT loads the adapters and holds their layers, of which only the forward pass i
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig
+from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners import lora
 from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
@@ -46,14 +47,17 @@ class _Group:
 
 
 class AdapterMix:
-    """The adapters of a PEFT model, and which token has which of them in this step."""
+    """The adapters of a model, and which token has which of them in this step.
+
+    The model is one of PEFT with its adapters, or a base that has none yet.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self._model = model if isinstance(model, PeftModel) else None
         # PEFT asks its active adapter for it, which may be removed later.
-        self._base = model.get_base_model()
+        self.base = model.get_base_model() if self._model is not None else model
         self._groups: list[_Group] = []
-        for config in model.peft_config.values():
+        for config in self._configs().values():
             self._check(config)
         self._mix_layers()
 
@@ -75,13 +79,17 @@ class AdapterMix:
     def add(self, adapter: str, directory: Path) -> None:
         """Load an adapter under PEFT's name for it. Raises PermanentError, without a trace."""
         try:
-            self._check(PeftConfig.from_pretrained(str(directory)))
+            config = PeftConfig.from_pretrained(str(directory))
+            self._check(config)
             if not (directory / SAFETENSORS_WEIGHTS_NAME).is_file():
                 raise PermanentError(f"it has no {SAFETENSORS_WEIGHTS_NAME}")
+            if self._model is None:
+                # Its layers go into the base where they are; the weights follow.
+                self._model = _with_layers(self.base, config, adapter)
             result = self._model.load_adapter(
                 str(directory),
                 adapter,
-                torch_device=str(self._model.device),
+                torch_device=str(self.base.device),
                 low_cpu_mem_usage=True,
             )
             # Without its weights a layer fails each step, and with it the answers of all others.
@@ -95,21 +103,25 @@ class AdapterMix:
             self._mix_layers()
         # safetensors' error for a file that is cut off is a plain Exception.
         except Exception as error:
-            if adapter in self._model.peft_config:
-                self._model.delete_adapter(adapter)
+            if adapter in self._configs():
+                self.remove(adapter)
             raise PermanentError(f"adapter {directory} cannot be loaded: {error}") from error
 
     def has(self, adapter: str | None) -> bool:
         """Whether tokens can be assigned to it; to None, the base, they always can."""
-        return adapter is None or adapter in self._model.peft_config
+        return adapter is None or adapter in self._configs()
 
     def remove(self, adapter: str) -> None:
         """Forget an adapter and its weights."""
-        self._model.delete_adapter(adapter)
+        if self._model is not None:
+            self._model.delete_adapter(adapter)
+
+    def _configs(self) -> dict[str, Any]:
+        return {} if self._model is None else dict(self._model.peft_config)
 
     def _mix_layers(self) -> None:
         """Let all layers of adapters add what `assign` says."""
-        layers: list[Any] = [m for m in self._model.modules() if isinstance(m, lora.LoraLayer)]
+        layers: list[Any] = [m for m in self.base.modules() if isinstance(m, lora.LoraLayer)]
         for layer in layers:
             layer.forward = functools.partial(self._forward, layer)
 
@@ -128,7 +140,7 @@ class AdapterMix:
                 f"it changes the base model itself ({', '.join(found)} in adapter_config.json), so "
                 "that it cannot be served beside others; tune one without"
             )
-        for name, module in self._base.named_modules():
+        for name, module in self.base.named_modules():
             base = module.get_base_layer() if isinstance(module, lora.LoraLayer) else module
             if check_target_module_exists(config, name) and not isinstance(base, torch.nn.Linear):
                 raise PermanentError(
@@ -155,3 +167,11 @@ class AdapterMix:
             added = b(a(own.to(a.weight.dtype))) * layer.scaling[group.adapter]
             changed.index_add_(0, rows, added[: group.count].to(output.dtype))
         return output
+
+
+def _with_layers(base: Any, config: Any, adapter: str) -> PeftModel:
+    """A PEFT model of the base, whose layers for the first adapter have no weights of its yet."""
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
+        warnings.simplefilter("ignore", FutureWarning)
+        return PeftModel(base, config, adapter_name=adapter).eval()

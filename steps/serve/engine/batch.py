@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -35,10 +34,10 @@ class Row:
 class Batch:
     """Rows, and the model that they are answered with."""
 
-    def __init__(self, model: Any, mix: AdapterMix) -> None:
+    def __init__(self, mix: AdapterMix) -> None:
         self.rows: list[Row] = []
         # PEFT's own wrapper would look at every layer in each pass.
-        self._model = model.get_base_model()
+        self._model = mix.base
         self._model.set_attn_implementation(BY_ROW)
         self._mix = mix
 

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.base_contract import contract_of_adapter
 from argotune.steps.serve.engine.adapter_fit import check_fits
 from argotune.steps.serve.engine.adapter_mix import AdapterMix
 from argotune.steps.serve.engine.batch import Batch, Row
@@ -69,7 +70,10 @@ class _Adapter:
 
 
 class TransformersEngine:
-    """A PEFT model that answers up to `slots` questions at once; see interface.Engine."""
+    """A model that answers up to `slots` questions at once; see interface.Engine.
+
+    It is PEFT's, with its first adapter, or a base without one.
+    """
 
     failure: str | None = None
 
@@ -79,7 +83,7 @@ class TransformersEngine:
         tokenizer: Any,
         contract: ServingContract,
         *,
-        name: str,
+        name: str | None,
         slots: int = 16,
         free_bytes: int | None = None,
     ) -> None:
@@ -90,12 +94,14 @@ class TransformersEngine:
         self._token_bytes = token_bytes(model)
         self._tokenizer = tokenizer
         self._logprobs = Logprobs(tokenizer)
-        self._adapters = {name: _Adapter(model.active_adapter, contract)}
+        self._adapters: dict[str, _Adapter] = {}
+        if name is not None:
+            self._adapters[name] = _Adapter(model.active_adapter, contract)
         self._keys = (f"adapter-{number}" for number in itertools.count())
         _limit_threads(model)
         # From here on only the thread touches the model.
         self._mix = AdapterMix(model)
-        self._batch = Batch(model, self._mix)
+        self._batch = Batch(self._mix)
         self._turns: dict[Row, _Turn] = {}
         self._failures = 0
         self._later: list[Callable[[], None]] = []
@@ -138,7 +144,7 @@ class TransformersEngine:
 
         One that had the name answers until then, and what it has begun. Raises PermanentError.
         """
-        contract = await asyncio.to_thread(read_contract, directory)
+        contract = await asyncio.to_thread(contract_of_adapter, directory, self.base_contract)
         check_fits(name, contract, self.base_contract, directory)
         added_bytes = await asyncio.to_thread(weights_bytes, directory)
         self._check_room(contract, added_bytes, directory)

@@ -19,12 +19,17 @@ from argotune.steps.serve.schema.responses import errors
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
-def add_page_routes(app: FastAPI, adapter_dir: Path, *, digest: str | None) -> None:
+def add_page_routes(app: FastAPI, adapter_dir: Path | None, *, digest: str | None) -> None:
     """Add the page of the adapter in this directory; `digest` is its image's, where it is known.
 
-    Raises PermanentError if its card is not one.
+    None: the service has no adapter of its own. Raises PermanentError if its card is not one.
     """
-    card = _with_digest(read_card(adapter_dir), digest)
+    card = None if adapter_dir is None else _with_digest(read_card(adapter_dir), digest)
+    missing = (
+        "this service has no adapter of its own, and so no card"
+        if adapter_dir is None
+        else "this adapter has no card; it was made by an earlier version"
+    )
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -39,7 +44,7 @@ def add_page_routes(app: FastAPI, adapter_dir: Path, *, digest: str | None) -> N
     @app.get("/card", summary="What is known of the adapter's training", responses=errors("4XX"))
     async def model_card() -> Response:
         if card is None:
-            raise ApiError(404, "this adapter has no card; it was made by an earlier version")
+            raise ApiError(404, missing)
         return Response(msgspec.json.encode(card), media_type="application/json")
 
 

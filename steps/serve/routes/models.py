@@ -18,7 +18,7 @@ def add_model_routes(app: FastAPI, service: Service) -> None:
         response_model_exclude_none=True,
     )
     async def models() -> ModelList:
-        names = [*service.ready.engine.adapters(), service.ready.conversations.base_name]
+        names = service.ready.conversations.names()
         return ModelList(object="list", data=[_model(service, name) for name in names])
 
     # Names of base models have slashes.
@@ -36,7 +36,7 @@ def _model(service: Service, name: str) -> ModelObject:
     """One model. Raises ApiError 404."""
     conversations = service.ready.conversations
     base_name = conversations.base_name
-    is_base = name == base_name
+    is_base = conversations.is_base(name)
     return ModelObject(
         id=name,
         object="model",

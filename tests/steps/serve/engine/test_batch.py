@@ -71,9 +71,7 @@ def reference(
 def check_answers(asked: Sequence[tuple[int, str | None]], make: Callable[[], Any]) -> None:
     """Answers of a batch to prompts of so many tokens are those of PEFT, one by one."""
     model, other = make(), make()
-    answers = greedy(
-        Batch(model, AdapterMix(model)), [asking(n, adapter) for n, adapter in asked], 6
-    )
+    answers = greedy(Batch(AdapterMix(model)), [asking(n, adapter) for n, adapter in asked], 6)
     for (tokens, adapter), answer in zip(asked, answers, strict=True):
         assert answer == reference(other, prompt(tokens), adapter, answer)
 
@@ -92,7 +90,7 @@ def test_dora_adapters_are_mixed_too() -> None:
 def test_logits_are_the_same_bit_for_bit_alone_and_beside_others() -> None:
     """So that no tie falls otherwise because of what else runs."""
     model = adapted("phi3")
-    batch = Batch(model, AdapterMix(model))
+    batch = Batch(AdapterMix(model))
 
     def logits(*others: Row) -> list[torch.Tensor]:
         row = asking(LONG, "one")
@@ -112,7 +110,7 @@ def test_logits_are_the_same_bit_for_bit_alone_and_beside_others() -> None:
 
 def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     model = adapted("phi3")
-    batch = Batch(model, AdapterMix(model))
+    batch = Batch(AdapterMix(model))
     answering, long, short = (asking(n) for n in (SHORT, 2 * LONG, SHORT))
     batch.rows = [answering]
     batch.step()
