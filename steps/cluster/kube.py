@@ -390,6 +390,10 @@ class Kube:
         """List the pods of a namespace by labels."""
         return self.list("Pod", namespace, labels=label_selector)
 
+    def deployments(self, namespace: str, label_selector: str) -> Objects:
+        """List Deployments by labels."""
+        return self.list("Deployment", namespace, labels=label_selector)
+
     def pods_on_nodes(self) -> Objects:
         """List the pods of all namespaces that are bound to a node and have not ended."""
         fields = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"

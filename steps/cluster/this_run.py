@@ -15,6 +15,9 @@ from argotune.steps.common import log
 
 _LOGGER = logging.getLogger(__name__)
 
+OVER = ("Succeeded", "Failed", "Error")
+"""Phases of a Workflow that has ended."""
+
 
 def read_this_run(
     namespace: str, workflow: str, *, record: Path | None, connect: Callable[[], Kube]

@@ -21,6 +21,8 @@ DEPLOY_TO_ANNOTATION = "argotune.dev/deploy-to"
 ADAPTER = "argotune.dev/adapter"
 SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 """Annotation of a Workflow: the person's name at the API server, which `argotune submit` notes."""
+SERVES = "argotune.dev/serves"
+"""What a service without training serves, for people; empty of others."""
 _SETTINGS = "argotune.dev/service-settings"
 _HISTORY = "argotune.dev/version-history"
 _REJECTIONS = "argotune.dev/rejected-adapters"
@@ -31,6 +33,7 @@ _NAMES = {
     "version": "argotune.dev/version",
     "previous": "argotune.dev/previous-adapter",
     "dataset_digest": "argotune.dev/dataset-digest",
+    "serves": SERVES,
 }
 _EVENT_NAMES = {
     "time": "argotune.dev/deployed-at",
@@ -66,6 +69,8 @@ class InService:
     previous: str = ""
     """Reference by digest of the adapter that was in service before."""
     dataset_digest: str = ""
+    serves: str = ""
+    """Model and adapters of a service without training, which has no adapter of its own."""
     event: Event = Event()
     """When and by whom it was put into service."""
     history: Mapping[str, Event] = field(default_factory=dict)
@@ -110,7 +115,9 @@ class InService:
 
 
 def read_in_service(annotations: Mapping[str, str]) -> InService | None:
-    """Read what `annotations` wrote; None where an earlier version of argotune deployed.
+    """Read what `annotations` wrote; None where no adapter is noted.
+
+    Then an earlier version of argotune deployed, or it is a service without training.
 
     Raises PermanentError if somebody edited one into something else.
     """

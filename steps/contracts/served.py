@@ -8,6 +8,8 @@ model, or of an adapter whose image is not known, has none."""
 DIGEST_FILE = "image-digest"
 """File beside the serving.json of an adapter that joined a server, with the text of that header. No
 file of an adapter's image can have the name, which has no suffix."""
+SERVER_CPU = "500m"
+"""CPUs that a server asks for."""
 WAITING_METRIC = "argotune_requests_waiting"
 """Gauge: requests in the queue of one server."""
 KEYS_AND_VALUES_SHARE = 0.8

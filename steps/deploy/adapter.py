@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from argotune.steps.deploy.params import Params
+from argotune.steps.deploy.service_files import write_service_files
 from argotune.steps.registry import adapter
 from argotune.steps.registry.skopeo import Registry
 
 
 def unpack_adapter(params: Params, destination: Path) -> Path:
-    """Extract the files of the step's adapter as `registry.adapter.unpack_adapter` does."""
+    """Extract the files of the step's adapter as `registry.adapter.unpack_adapter` does.
+
+    Those of a service without training are its plan and its adapters.
+    """
+    if params.service_plan is not None:
+        return write_service_files(params.service_plan, destination)
     return adapter.unpack_adapter(
         params.adapter_image(), destination, registry_of(params), layout_dir=params.layout_dir
     )

@@ -46,6 +46,7 @@ from argotune.steps.deploy.manifests.objects import (
     serving_objects,
     surrounding_objects,
 )
+from argotune.steps.deploy.own_node import note_node
 from argotune.steps.deploy.params import NOT_ASKED, Params, Result
 from argotune.steps.deploy.rollout import Rollout
 from argotune.steps.deploy.version import Tagged, in_service, record_version
@@ -148,6 +149,8 @@ def deploy_service(
                 kube.apply(item)
         if before.template is not None:
             remove_note(kube, params)
+        # A failure here must not leave a service on a node that goes with the run.
+        note_node(params, kube=kube)
     _surround(kube, params, around)
     _remove_other_adapters(params, adapter)
     progress.update(1, 1)
@@ -205,12 +208,13 @@ def _make_room_for_others(params: Params, *, is_new: bool) -> None:
 
 def _adapter(kube: Kube, params: Params) -> Adapter:
     """How the server gets the adapter, in one of the two ways of manifests/deployment.py."""
-    if params.adapter_from == "auto" and isinstance(params.adapter_image(), ImageReference):
+    is_image = params.service_plan is None and isinstance(params.adapter_image(), ImageReference)
+    if params.adapter_from == "auto" and is_image:
         image = AdapterImage(reference=params.reference)
         if _supports_image_volumes(kube, params, image):
             return image
         log.event(_LOGGER, "no-image-volumes", instead="files in the model cache")
-    directory = _adapters(params) / params.adapter_digest().removeprefix("sha256:")[:16]
+    directory = _adapters(params) / params.served_digest().removeprefix("sha256:")[:16]
     unpack_adapter(params, params.cache_dir / directory)
     return AdapterInCache(directory=str(directory))
 

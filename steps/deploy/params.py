@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fs import sha256_file
 from argotune.steps.common.values import (
     is_bytes,
     is_dns_label,
@@ -35,9 +36,13 @@ class Params:
     the adapter only gets a version."""
     name: str
     """Name of the service and of the served adapter."""
-    reference: str
+    reference: str = ""
     """The push step's reference of the adapter image, by digest; without a plan file also by the
-    tag of a version, such as v3."""
+    tag of a version, such as v3. Empty, with a service plan: the service has no adapter of its
+    own."""
+    service_plan: Path | None = None
+    """Plan of a service without training (steps/contracts/service_plan.py), with its adapters
+    beside it; in place of reference and plan-file."""
     plan_file: Path | None = None
     """The plan step's file; empty: the run has made no adapter but serves one that is there, whose
     image says of which workspace, model and data it is."""
@@ -111,6 +116,15 @@ class Params:
     ["https://app.example.com"], or ["*"] for all; empty: none."""
     api_keys_file: Path | None = None
     """The keys in that Secret, with one of which deploy asks; may not exist without a Secret."""
+    own_node: bool = False
+    """Whether a node that was made for the run is the service's from now on, as long as the service
+    is there; otherwise the server is put elsewhere. For target kubernetes."""
+    machine: str = ""
+    """SKU, spot or regular, and zone of such a node, which is noted at the Deployment."""
+    node_since: str = ""
+    """When it was asked for, RFC 3339."""
+    price_usd_per_hour: float | None = None
+    """Its price; empty: not known."""
     label_selector: str = ""
     """Labels of another node to serve on, KEY=VALUE,KEY=VALUE. For target kubernetes."""
     gpus: int = 0
@@ -190,6 +204,8 @@ class Params:
             raise ParamsError(problems)
 
     def _adapter_problems(self) -> list[str]:
+        if self.service_plan is not None:
+            return self._service_problems()
         problems = _reference_problems(self.reference, may_be_version=self.plan_file is None)
         if self.plan_file is not None and not self.model_dir:
             problems.append("--model-dir: missing; --plan-file needs it")
@@ -209,6 +225,16 @@ class Params:
             yield f"--serve-with: {self.serve_with!r} is the adapter's own service; leave it out"
         if self.target == NOT_DEPLOYED:
             yield f"--serve-with: {self.serve_with!r} is a service, and --target is {self.target}"
+
+    def _service_problems(self) -> list[str]:
+        problems = [
+            f"--{flag}: {value} with --service-plan, which says what is served; leave it out"
+            for flag, value in (("reference", self.reference), ("plan-file", self.plan_file))
+            if value
+        ]
+        if not self.model_dir:
+            problems.append("--model-dir: missing; --service-plan needs it")
+        return problems
 
     def _kubernetes_problems(self) -> list[str]:
         problems = []
@@ -301,6 +327,9 @@ class Params:
             return "transformers"
         if self.engine != "auto":
             return self.engine
+        if self.service_plan is not None:
+            # vLLM's server reads one adapter and no service's directory.
+            return "transformers"
         on_gpu = self.server_gpus() > 0
         return "vllm" if on_gpu and not (self.allow_cpu or self.load_in_4bit) else "transformers"
 
@@ -316,7 +345,14 @@ class Params:
         if self.label_selector:
             return labels_in(self.label_selector)
         labels = self.node_labels()
-        return {} if self.service_gpus == 0 or NODE_LABEL in labels else labels
+        if NODE_LABEL in labels:
+            return labels if self.own_node else {}
+        return {} if self.service_gpus == 0 else labels
+
+    @property
+    def takes_node(self) -> bool:
+        """Whether the service takes over the node that was made for the run."""
+        return self.own_node and not self.label_selector and NODE_LABEL in self.node_labels()
 
     def node_labels(self) -> dict[str, str]:
         """The parsed node selector. Raises ValueError unless it is a JSON object of strings."""
@@ -331,6 +367,17 @@ class Params:
     def adapter_image(self) -> ImageReference | LayoutReference:
         """The parsed reference of the adapter image."""
         return parse_reference(self.reference)
+
+    def served_digest(self) -> str:
+        """sha256:HEX of what is served: of the adapter image, or of the service's plan."""
+        if self.service_plan is not None:
+            return f"sha256:{sha256_file(self.service_plan)}"
+        return self.adapter_digest()
+
+    @property
+    def served(self) -> str:
+        """Reference of the adapter image, or digest of the service's plan."""
+        return self.reference or self.served_digest()
 
     def adapter_digest(self) -> str:
         """sha256:HEX of the adapter image."""

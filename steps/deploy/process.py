@@ -54,7 +54,7 @@ from argotune.steps.deploy.ask import ask, serves
 from argotune.steps.deploy.client_key import client_key, kept_keys
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.port import open_listener
-from argotune.steps.deploy.server_flags import server_flags
+from argotune.steps.deploy.server_flags import model_flags, server_flags
 from argotune.steps.deploy.version import in_service, record_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -252,10 +252,8 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path, listener_fd: int) 
     """The flags for argotune.steps.serve."""
     return [
         f"--model-dir={params.cache_dir.absolute() / (params.model_dir or '')}",
-        f"--adapter-dir={adapter_dir}",
+        *model_flags(params, adapter_dir),
         f"--adapters-dir={folder / ADAPTERS}",
-        f"--name={params.name}",
-        f"--adapter-digest={params.adapter_digest()}",
         f"--host={HOST}",
         # Where deploy asks it before it gets the service's listening socket.
         "--port=0",
@@ -272,7 +270,7 @@ def _service(params: Params, model: str, server: _Server, *, port: int) -> Servi
         process_started=server.started,
         port=port,
         endpoint=f"http://{HOST}:{port}",
-        digest=params.adapter_digest(),
+        digest=params.served_digest(),
         model=model,
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
@@ -283,7 +281,7 @@ def _find_running(params: Params, model: str, folder: Path, key: str | None) -> 
     service = read_record(folder / RECORD)
     if service is None or not is_alive(service):
         return None
-    if (service.digest, service.model) != (params.adapter_digest(), model):
+    if (service.digest, service.model) != (params.served_digest(), model):
         return None
     known = read_in_service(service.annotations)
     settings = {} if known is None else known.settings
@@ -383,7 +381,7 @@ def _same_process(one: Service, other: Service) -> bool:
 
 
 def _adapter_dir(params: Params, folder: Path) -> Path:
-    return folder / f"adapter-{params.adapter_digest().removeprefix('sha256:')[:16]}"
+    return folder / f"adapter-{params.served_digest().removeprefix('sha256:')[:16]}"
 
 
 def _remove_other_adapters(folder: Path, current: Path) -> None:

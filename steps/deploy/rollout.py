@@ -97,7 +97,7 @@ class Rollout:
         for pod in self.kube.pods(self.params.namespace, selector):
             metadata = pod["metadata"]
             annotations = metadata.get("annotations") or {}
-            is_new = annotations.get(ADAPTER) == self.params.reference
+            is_new = annotations.get(ADAPTER) == self.params.served
             if is_new and not metadata.get("deletionTimestamp"):
                 yield pod
 

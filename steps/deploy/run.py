@@ -35,13 +35,14 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
     if params.leave:
         return join_on_cluster(params, "", progress)
     completed, model = complete(params)
-    if params.target != NOT_DEPLOYED:
+    is_deployed, is_tuned = params.target != NOT_DEPLOYED, params.service_plan is None
+    if is_deployed:
         check_adapter(completed)
-        if params.work_dir is not None:
-            check_live(completed, params.work_dir)
+    if is_deployed and is_tuned and params.work_dir is not None:
+        check_live(completed, params.work_dir)
     result = (target or _target(params))(completed, model, progress)
-    if params.history_file is not None:
-        if params.target != NOT_DEPLOYED:
+    if params.history_file is not None and is_tuned:
+        if is_deployed:
             record_live(params.history_file, completed.adapter_digest())
         if params.plan_file is not None:
             _record(completed, params.plan_file, params.history_file)

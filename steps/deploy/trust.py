@@ -5,6 +5,7 @@ Looked at before anything is applied, so that what is in service stays.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.contracts.adapter_image import BASE_DIGEST, BASE_MODEL, BASE_REVISION
 from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.contracts.service_plan import ServicePlan, read_service_plan
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
 from argotune.steps.deploy.version import find_adapter
@@ -27,13 +29,28 @@ _LOGGER = logging.getLogger(__name__)
 def check_adapter(params: Params) -> None:
     """Refuse an adapter that is not signed as the installation asks, or of another base model.
 
-    Raises PermanentError, and TransientError where the registry does not answer.
+    Of a service without training all adapters are looked at; with their bases its plan step and the
+    server compare them. Raises PermanentError, and TransientError where the registry does not
+    answer.
     """
+    if params.service_plan is not None:
+        _check_service(params, read_service_plan(params.service_plan))
+        return
     if params.require_signature:
         annotations: Mapping[str, str] = _signed(params).annotations()
     else:
         annotations = find_adapter(params).annotations
     _check_base(params, annotations)
+
+
+def _check_service(params: Params, plan: ServicePlan) -> None:
+    for adapter in plan.adapters if params.require_signature else ():
+        if not adapter.image:
+            raise PermanentError(
+                f"the installation deploys only what is signed, and adapter {adapter.name} is files"
+                " of a claim; push it as an image, and sign that"
+            )
+        _signed(dataclasses.replace(params, service_plan=None, reference=adapter.image))
 
 
 def _signed(params: Params) -> Evidence:

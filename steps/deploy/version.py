@@ -20,11 +20,13 @@ from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
+from argotune.steps.contracts.service_plan import read_service_plan
 from argotune.steps.contracts.training_plan import Lora, read_plan
 from argotune.steps.contracts.versions import version_tag
 from argotune.steps.contracts.vllm import unservable
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
+from argotune.steps.deploy.service_files import title_of
 from argotune.steps.registry.oci import LayoutReference, with_digest
 from argotune.steps.registry.versions import (
     Adapter,
@@ -80,6 +82,8 @@ def complete(params: Params) -> tuple[Params, str]:
     What is not given comes from the annotations of the adapter's image. Raises PermanentError if
     there is no such version, or it is another workspace's.
     """
+    if params.service_plan is not None:
+        return params, title_of(read_service_plan(params.service_plan))
     if params.plan_file is not None:
         plan = read_plan(params.plan_file)
         return with_engine(params, plan.lora), plan.model.title
@@ -130,8 +134,11 @@ class Tagged:
 def record_version(params: Params) -> Tagged:
     """Move the tags of versions to the adapter, which has answered; without a service it gets vN.
 
-    A registry that refuses tags does not take down a good service; the next deploy moves them.
+    A registry that refuses tags does not take down a good service; the next deploy moves them. A
+    service without an adapter of its own has none.
     """
+    if params.service_plan is not None:
+        return Tagged(version="")
     image = params.adapter_image()
     try:
         repository = repository_of(image, registry_of(params))
@@ -181,6 +188,9 @@ def in_service(
         dataset_digest=params.dataset_digest or "",
         event=event,
         settings=settings,
+        serves=""
+        if params.service_plan is None
+        else title_of(read_service_plan(params.service_plan)),
     )
     return now.after(before)
 

@@ -17,6 +17,10 @@ KEPT_LABEL = "argotune.dev/kept-from"
 """UID of the run that left its node to the next one of its workspace, in place of the run's own
 label."""
 
+# Labels of Deployments of services.
+NODE_RUN_LABEL = "argotune.dev/node-of-run"
+"""UID of the run whose node the service has: the node goes on until no service has this label."""
+
 # Labels of the pods of runs.
 WORKFLOW_POD_LABEL = "workflows.argoproj.io/workflow"
 """Argo's, on every pod of a Workflow."""

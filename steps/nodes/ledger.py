@@ -9,18 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube
-from argotune.steps.nodes.made_node import Made, MadeNode, is_spot, running_node
+from argotune.steps.nodes.made_node import (
+    Made,
+    MadeNode,
+    is_spot,
+    node_of_row,
+    row_of_node,
+    running_node,
+)
 from argotune.steps.nodes.provider import Node, ReleasedNode
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
 ACCELERATOR = "argotune.dev/accelerator"
 """Annotation of the Workflow: the run's UID, and the GPU of its node, as JSON."""
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def made_nodes(workflow: Mapping[str, Any]) -> Made:
@@ -30,7 +36,7 @@ def made_nodes(workflow: Mapping[str, Any]) -> Made:
     annotations, so neither does what cannot be read.
     """
     try:
-        return tuple(map(_node_of, _written(workflow, MADE_NODES).get("nodes", [])))
+        return tuple(map(node_of_row, _written(workflow, MADE_NODES).get("nodes", [])))
     except (ValueError, KeyError, TypeError):
         return ()
 
@@ -39,7 +45,7 @@ def write_made_nodes(
     kube: Kube, made: Sequence[MadeNode], *, namespace: str, workflow: str, run: str
 ) -> None:
     """Write the rows down at the Workflow. Raises ApiError where the API server does not."""
-    text = json.dumps({"run": run, "nodes": [_row_of(node) for node in made]})
+    text = json.dumps({"run": run, "nodes": [row_of_node(node) for node in made]})
     kube.annotate_workflow(namespace, workflow, {MADE_NODES: text})
 
 
@@ -101,27 +107,3 @@ def _written(workflow: Mapping[str, Any], annotation: str) -> Mapping[str, Any]:
         return found if found["run"] == metadata.get("uid") else {}
     except (ValueError, KeyError, TypeError):
         return {}
-
-
-def _row_of(node: MadeNode) -> dict[str, Any]:
-    return {
-        "placement": node.placement,
-        "priceUsdPerHour": node.price_usd_per_hour,
-        "since": f"{node.since:{_TIME}}",
-        "until": None if node.until is None else f"{node.until:{_TIME}}",
-    }
-
-
-def _node_of(row: Mapping[str, Any]) -> MadeNode:
-    """Raises ValueError, KeyError or TypeError where it is none."""
-    price, until = row["priceUsdPerHour"], row["until"]
-    return MadeNode(
-        placement=str(row["placement"]),
-        price_usd_per_hour=None if price is None else float(price),
-        since=_time(row["since"]),
-        until=None if until is None else _time(until),
-    )
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)

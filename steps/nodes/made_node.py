@@ -5,11 +5,16 @@ Without a cluster, so that a step whose image has no client of Kubernetes can co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
+NODE_ANNOTATION = "argotune.dev/service-node"
+"""Annotation of the Deployment of a service that has a node of its own: the node, as JSON."""
 _SECONDS_PER_HOUR = 3600
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +65,39 @@ def sum_of_known(values: Iterable[float | None]) -> float | None:
     numbers = list(values)
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) else None
+
+
+def row_of_node(node: MadeNode) -> dict[str, Any]:
+    """Write a node as JSON's object."""
+    return {
+        "placement": node.placement,
+        "priceUsdPerHour": node.price_usd_per_hour,
+        "since": f"{node.since:{_TIME}}",
+        "until": None if node.until is None else f"{node.until:{_TIME}}",
+    }
+
+
+def node_of_row(row: Mapping[str, Any]) -> MadeNode:
+    """Read such an object. Raises ValueError, KeyError or TypeError where it is none."""
+    price, until = row["priceUsdPerHour"], row["until"]
+    return MadeNode(
+        placement=str(row["placement"]),
+        price_usd_per_hour=None if price is None else float(price),
+        since=_time(row["since"]),
+        until=None if until is None else _time(until),
+    )
+
+
+def node_of_service(annotations: Mapping[str, str]) -> MadeNode | None:
+    """Read the node of a service from its Deployment's annotations; None where it has none.
+
+    People may change annotations, so what cannot be read counts as none.
+    """
+    try:
+        return node_of_row(json.loads(annotations.get(NODE_ANNOTATION, "")))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)

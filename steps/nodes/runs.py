@@ -1,12 +1,11 @@
-"""Whether a run goes on, for the collection of the nodes of ended runs."""
+"""Whether a run goes on, or its service has its node, for the collection of nodes."""
 
 from __future__ import annotations
 
-from argotune.steps.cluster.kube import Kube
+from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.cluster.this_run import OVER
+from argotune.steps.nodes.labels import NODE_RUN_LABEL
 from argotune.steps.nodes.provider import RunIsAlive
-
-OVER = ("Succeeded", "Failed", "Error")
-"""Phases of a Workflow that has ended."""
 
 
 def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
@@ -14,7 +13,7 @@ def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
 
     A run whose Workflow has no known name counts as alive, and only its deadline ends it. So does a
     run of another namespace, where `namespace` is given, because the caller may not read the
-    others.
+    others. The node of an ended run is not stray while a service has it.
     """
 
     def is_alive(run: str, runs_namespace: str, workflow: str) -> bool:
@@ -23,8 +22,13 @@ def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
         if namespace and runs_namespace != namespace:
             return True
         found = kube.workflow(runs_namespace, workflow)
-        if found is None or found["metadata"].get("uid") != run:
-            return False
-        return (found.get("status") or {}).get("phase") not in OVER
+        is_there = found is not None and found["metadata"].get("uid") == run
+        if found is not None and is_there and _phase_of(found) not in OVER:
+            return True
+        return bool(kube.deployments(runs_namespace, f"{NODE_RUN_LABEL}={run}"))
 
     return is_alive
+
+
+def _phase_of(workflow: Object) -> str | None:
+    return (workflow.get("status") or {}).get("phase")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.steps.cluster.packed_nodes import nodes_in
-from argotune.steps.nodes.runs import OVER
+from argotune.steps.cluster.this_run import OVER
 
 Object = Mapping[str, Any]
 

@@ -86,6 +86,8 @@ class Cluster:
     """(kind, namespace, name) -> object."""
     applied_annotations: dict[tuple[str, str, str], Mapping[str, str]] = field(default_factory=dict)
     """Of each object, those of its last apply."""
+    merged_labels: dict[tuple[str, str, str], dict[str, str]] = field(default_factory=dict)
+    """Labels that a merge has set, which so are no apply's."""
     pods: list[Object] = field(default_factory=list)
     nodes: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
@@ -367,6 +369,9 @@ class _Handler(KeepAlive):
         if seen not in (None, self.cluster.objects[key]["metadata"].get("resourceVersion")):
             self._status(409, "the object has been modified")
             return
+        labels = change.get("metadata", {}).get("labels")
+        if labels is not None:
+            self.cluster.merged_labels[key] = _merged(self.cluster.merged_labels.get(key), labels)
         self._json(self.cluster.put(_merged(self.cluster.objects[key], change)))
 
     def _apply(self, key: tuple[str, str, str], query: Mapping[str, str], body: bytes) -> None:
@@ -403,6 +408,9 @@ class _Handler(KeepAlive):
         if patched or wanted:
             new["metadata"]["annotations"] = patched | wanted
         self.cluster.applied_annotations[key] = wanted
+        merged = self.cluster.merged_labels.get(key, {})
+        if merged and "labels" in new["metadata"]:
+            new["metadata"]["labels"] = {**merged, **new["metadata"]["labels"]}
         self.cluster.objects[key] = new
         self.cluster.on_apply(self.cluster, new)
         self._json(new)

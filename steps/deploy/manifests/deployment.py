@@ -17,10 +17,11 @@ from argotune.steps.contracts.client_keys import FILE_NAME
 from argotune.steps.contracts.ending import GRACE_PERIOD_SECONDS, PRE_STOP_SECONDS
 from argotune.steps.contracts.in_service import ADAPTER
 from argotune.steps.contracts.model_cache import joined_path
+from argotune.steps.contracts.served import SERVER_CPU
 from argotune.steps.deploy.manifests.labels import Manifest, labels, metadata, selector
 from argotune.steps.deploy.manifests.network import PORT, PORT_NAME
 from argotune.steps.deploy.params import Params
-from argotune.steps.deploy.server_flags import server_flags
+from argotune.steps.deploy.server_flags import model_flags, server_flags
 from argotune.steps.nodes.labels import RUN_LABEL
 
 _USER = 65532
@@ -98,7 +99,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         },
         "containers": [_container(params, adapter)],
         "volumes": _volumes(params, adapter),
-        "affinity": {"nodeAffinity": _affinity_to_permanent_nodes()},
+        **_affinity(params),
         "topologySpreadConstraints": [_spread_over_nodes(params)],
     }
     if params.server_labels():
@@ -110,15 +111,21 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     secrets = dict.fromkeys(filter(None, (params.image_pull_secret, params.adapter_pull_secret)))
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in secrets]
-    annotations = {ADAPTER: params.reference}
+    annotations = {ADAPTER: params.served}
     return {"metadata": {"labels": labels(params), "annotations": annotations}, "spec": spec}
 
 
-def _affinity_to_permanent_nodes() -> Manifest:
-    """Affinity that excludes nodes created for a run: their GPU is free, but they are deleted."""
+def _affinity(params: Params) -> Manifest:
+    """Affinity that excludes nodes created for a run: their GPU is free, but they are deleted.
+
+    The one that the service has taken over is not.
+    """
+    if params.takes_node:
+        return {}
     has_no_run = {"key": RUN_LABEL, "operator": "DoesNotExist"}
     terms = [{"matchExpressions": [has_no_run]}]
-    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
 
 
 def _spread_over_nodes(params: Params) -> Manifest:
@@ -141,10 +148,8 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "command": ["python", "-m", "argotune.steps.vllm" if on_vllm else "argotune.steps.serve"],
         "args": [
             literal(f"--model-dir={MODELS}/{params.model_dir}"),
-            literal(f"--adapter-dir={_adapter_dir(adapter)}"),
-            literal(f"--name={params.name}"),
-            literal(f"--adapters-dir={MODELS}/{joined_path(params.name)}"),
-            f"--adapter-digest={params.adapter_digest()}",
+            *map(literal, model_flags(params, _adapter_dir(adapter))),
+            *_joining_flags(params),
             "--host=0.0.0.0",
             f"--port={PORT}",
             *_gpu_flags(params),
@@ -178,6 +183,13 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
     }
 
 
+def _joining_flags(params: Params) -> list[str]:
+    """Where adapters of other runs join; a service without training names its own ones alone."""
+    if params.service_plan is not None:
+        return []
+    return [literal(f"--adapters-dir={MODELS}/{joined_path(params.name)}")]
+
+
 def _gpu_flags(params: Params) -> list[str]:
     gpus = params.server_gpus()
     if not gpus:
@@ -208,7 +220,7 @@ def _probe(path: str, *, failures: int) -> Manifest:
 
 
 def _resources(params: Params) -> Manifest:
-    resources: Manifest = {"requests": {"cpu": "500m", "memory": params.server_memory()}}
+    resources: Manifest = {"requests": {"cpu": SERVER_CPU, "memory": params.server_memory()}}
     limits = {"cpu": _MOST_CPUS, "memory": params.server_memory()} if params.limits else {}
     if params.server_gpus():
         limits[GPU_RESOURCE] = str(params.server_gpus())

@@ -89,7 +89,7 @@ class Result:
     """Longest question and answer together, tokens."""
     answers: int | None
     """Answers of that length at once; empty: not known."""
-    adapters: tuple[str, ...]
-    """The adapters as they were found, NAME=sha256:HEX, a JSON list."""
+    adapters: str
+    """The adapters as they were found, NAME=sha256:HEX, with commas between them."""
     warnings: str
     """Warnings about the plan, one line each."""

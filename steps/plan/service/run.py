@@ -55,7 +55,7 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
         memory_gb=plan.memory.total_gb,
         max_length=plan.max_length,
         answers=plan.answers,
-        adapters=tuple(f"{each.name}={each.digest}" for each in plan.adapters),
+        adapters=", ".join(f"{each.name}={each.digest}" for each in plan.adapters),
         warnings="\n".join(plan.warnings),
     )
 

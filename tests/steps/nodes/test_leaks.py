@@ -25,6 +25,7 @@ from argotune.steps.nodes.deadline import FIRST_ASKED, wall_time
 from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
 from argotune.steps.nodes.karpenter.settings import KarpenterSettings
+from argotune.steps.nodes.labels import NODE_RUN_LABEL
 from argotune.steps.nodes.provider import Provider
 from argotune.steps.nodes.runs import run_is_alive
 from argotune.steps.release.params import Params as ReleaseParams
@@ -41,6 +42,7 @@ PRICE = 3.673
 LIFETIME = 8 * HOUR
 """How long the run may have nodes."""
 WORKFLOW = ("Workflow", "team", "phi-abc")
+SERVICE = ("Deployment", "team", "phi")
 LATE_MINUTES = 10.0
 """How long after its end the deletion of a node may be asked for, because gc looks every ten
 minutes; the time that the cloud takes for it comes on top."""
@@ -239,6 +241,15 @@ class Week:
         """As the controller does: the run has failed, and nothing of it is there any more."""
         self.double.cluster.objects[WORKFLOW]["status"]["phase"] = "Failed"
 
+    def serve_on(self) -> None:
+        """The run of a service has ended well, and its Deployment has the node."""
+        self.double.cluster.objects[WORKFLOW]["status"]["phase"] = "Succeeded"
+        metadata = {"name": "phi", "namespace": "team", "labels": {NODE_RUN_LABEL: self.double.run}}
+        self.double.cluster.objects[SERVICE] = {"kind": "Deployment", "metadata": metadata}
+
+    def stop_service(self) -> None:
+        del self.double.cluster.objects[SERVICE]
+
     def delete_run(self) -> None:
         del self.double.cluster.objects[WORKFLOW]
 
@@ -321,7 +332,25 @@ def watch_restarted(week: Week) -> float:
     return LIFETIME
 
 
-LEAKS = (terminated, deleted, namespace_deleted, gc_suspended, pod_unfit, watch_restarted)
+def service_stopped(week: Week) -> float:
+    """`argotune stop --service`, or the deletion of the Deployment, hours after the run's end and
+    its own deletion."""
+    week.gc()
+    week.after(HOUR, week.serve_on)
+    week.after(2 * HOUR, week.delete_run)
+    week.after(5 * HOUR, week.stop_service)
+    return week.double.seconds + 5 * HOUR
+
+
+LEAKS = (
+    terminated,
+    deleted,
+    namespace_deleted,
+    gc_suspended,
+    pod_unfit,
+    watch_restarted,
+    service_stopped,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,3 +412,6 @@ def test_no_node_stays_more_than_ten_minutes_longer_than_its_cap(
     print("\n", *rows, sep="\n")
     assert len(rows) == 2 * len(LEAKS)
     assert [str(row) for row in rows if row.late_minutes > LATE_MINUTES] == []
+    # A node whose service lives stays.
+    early = [str(row) for row in rows if row.leak == "service_stopped" and row.late_minutes < 0]
+    assert early == []

@@ -49,7 +49,7 @@ def test_adapters_are_on_the_volume_by_digest_and_in_the_plan(tmp_path: Path) ->
     (adapter,) = plan.adapters
     assert adapter.image.partition("@")[2] == adapter.digest
     assert (adapter.name, adapter.strength) == ("docs", 0.5)
-    assert result.adapters == (f"docs={adapter.digest}",)
+    assert result.adapters == f"docs={adapter.digest}"
     place = tmp_path / "work" / ADAPTERS / directory_of(adapter)
     assert (place / "adapter_model.safetensors").is_file()
     assert (result.gpus, result.max_length) == (0, 1024)
@@ -71,7 +71,7 @@ def test_an_adapter_on_the_claim_is_copied_whatever_lies_beside_it(tmp_path: Pat
     (directory / "optimizer.pt").write_bytes(b"no")
     result = planned(tmp_path, {"name": "docs"}, volume_dir=directory)
     (adapter,) = read_service_plan(tmp_path / "work" / PLAN).adapters
-    assert result.adapters == (f"docs={adapter.digest}",)
+    assert result.adapters == f"docs={adapter.digest}"
     place = tmp_path / "work" / ADAPTERS / directory_of(adapter)
     assert sorted(path.name for path in place.iterdir()) == [
         "adapter_config.json",
