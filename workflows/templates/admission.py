@@ -23,7 +23,7 @@ from argotune.steps.settings.run_settings import (
     SETTINGS,
     parameter_settings,
 )
-from argotune.workflows.templates import evaluate, finetune, gc, rollback
+from argotune.workflows.templates import evaluate, finetune, gc, rollback, serve
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.permissions import MARKER
@@ -34,7 +34,7 @@ RUNS, USERS = "argotune-runs", "argotune-users"
 _API_VERSION = "admissionregistration.k8s.io/v1"
 _ARGO = "argoproj.io"
 _URL_KEYS = tuple(manifests.URL_KEYS.values())
-_TEMPLATES = (evaluate.NAME, finetune.NAME, gc.NAME, rollback.NAME)
+_TEMPLATES = (evaluate.NAME, finetune.NAME, gc.NAME, rollback.NAME, serve.NAME)
 ADAPTER_PATTERN = (
     "^([a-zA-Z0-9][a-zA-Z0-9.-]*|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?/[^@:]+"
     "(:v[1-9][0-9]*|@sha256:[0-9a-f]{64})$"
@@ -42,6 +42,8 @@ ADAPTER_PATTERN = (
 """An adapter in a registry, by a version's tag or by digest: no tag that moves, no directory."""
 MODELS_PATTERN = r'^\[ *("[^"\\]*"( *, *"[^"\\]*")*)? *\]$'
 """A JSON list of texts without escapes, so that its text shows what is in it."""
+ADAPTERS_PATTERN = r"^\[[^\\]*\]$"
+"""A JSON list without escapes, likewise."""
 _MAY_NOT_CREATE_PODS = {
     "name": "may-not-create-pods",
     "expression": (
@@ -232,7 +234,8 @@ def _run_rules() -> list[Rule]:
 
 def _parameter_rules() -> list[Rule]:
     rows = parameter_settings()
-    others = [*evaluate.parameters(), *gc.PARAMETERS, *rollback.parameters()]
+    templates = (evaluate, rollback, serve)
+    others = [*gc.PARAMETERS, *(each for module in templates for each in module.parameters())]
     names = list(dict.fromkeys([*(row.name for row in rows), *(str(item.name) for item in others)]))
     choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
@@ -243,6 +246,7 @@ def _parameter_rules() -> list[Rule]:
         "start": "^(true|false)$",
         "leave": "^(true|false)$",
         "models": MODELS_PATTERN,
+        "adapters": ADAPTERS_PATTERN,
         "shown-answers": "^[0-9]{1,3}$",
     }
     # A run names the defaults too; the template lets no Secret in that is not allowed.
@@ -255,7 +259,7 @@ def _parameter_rules() -> list[Rule]:
         _each("p.name in " + _list(names), "there is no such parameter"),
         _each(
             f"(!(p.name in {_list(('reference', *IMAGE_SETTINGS))}) || !p.value.startsWith('oci:'))"
-            " && (p.name != 'models' || !p.value.matches('[\"=]oci:'))",
+            " && (!(p.name in ['models', 'adapters']) || !p.value.matches('[\"=]oci:'))",
             "a directory would be one of the pod; name an image of a registry",
         ),
         _each(

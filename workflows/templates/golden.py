@@ -24,6 +24,7 @@ from argotune.workflows.templates import (
     permissions,
     retrain,
     rollback,
+    serve,
 )
 
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
@@ -41,7 +42,8 @@ _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*\b(?!-|\.Skipped)")
 
 def golden() -> dict[str, str]:
     """Map each file's name to its YAML text."""
-    argo = {module: module.build().to_yaml() for module in (finetune, evaluate, retrain, rollback)}
+    modules = (finetune, evaluate, serve, retrain, rollback)
+    argo = {module: module.build().to_yaml() for module in modules}
     collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"
     plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}
     return {

@@ -60,6 +60,8 @@ _PROVISION_RULES = [
 ]
 
 _RELEASE_RULES = [
+    # gc, which shares the account: whether a service has the node of a run that has ended.
+    rule("apps", ["deployments"], ["list"]),
     # Until when the run had its node; and gc, which shares the account: whether a node's run goes
     # on.
     rule("argoproj.io", ["workflows"], ["get", "patch"]),

@@ -29,10 +29,10 @@ from argotune.steps.settings.run_settings import (
 from argotune.steps.settings.step_params import names_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.images import digest_texts
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE, TEMPLATE
 from argotune.workflows.workspace.schedule import NAME_PREFIX, schedule_problems
 
-NAME = "finetune"
-"""Name of the WorkflowTemplate."""
+NAME = TEMPLATE
 URL_KEYS = {"urls": "urls.json", "validation-urls": "validation-urls.json"}
 """Keys in the Secret with a run's URLs, a JSON list each, by the parameter with the same URLs."""
 INSTALLED_ANNOTATION = "argotune.dev/installed"
@@ -152,20 +152,22 @@ def decided_values(template: Mapping[str, Any]) -> dict[str, str]:
 
 def sets_volume_size(template: Mapping[str, Any]) -> bool:
     """Whether the installation has set the size of its runs' volumes, by `--volume-size`."""
-    return _volume_size(template) != _volume_size(read_rendered(NAME)[0])
+    rendered = read_rendered(str(template["metadata"]["name"]))[0]
+    return _volume_size(template) != _volume_size(rendered)
 
 
 def template(
     values: Mapping[str, str] | None = None,
     *,
+    name: str = NAME,
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """Build WorkflowTemplate `finetune` with the installer's settings.
+    """Build WorkflowTemplate `finetune`, or the one of the name, with the installer's settings.
 
     Volume size and storage class are set where they are given.
     """
-    document = fill_in(read_rendered(NAME)[0], values or {})
+    document = fill_in(read_rendered(name)[0], values or {})
     document["spec"] |= _claims(document["spec"], volume_size, storage_class)
     return document
 
@@ -173,6 +175,7 @@ def template(
 def workflow(
     arguments: Mapping[str, str],
     *,
+    name: str = NAME,
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
@@ -187,22 +190,23 @@ def workflow(
         ("data-claim", "allowed-claims"),
         ("output-claim", "allowed-output-claims"),
     ):
-        name = arguments.get(setting)
-        values.setdefault(allowed, json.dumps([name] if name else []))
-    document = template(values, volume_size=volume_size, storage_class=storage_class)
+        used = arguments.get(setting)
+        values.setdefault(allowed, json.dumps([used] if used else []))
+    document = template(values, name=name, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
     given = _template_arguments(arguments)
     _offer_all_choices(spec)
     _check_known(given, spec)
     for parameter in spec["arguments"]["parameters"]:
         parameter["value"] = given.get(parameter["name"], parameter.get("value", ""))
-    return _workflow(arguments, document["metadata"]["annotations"], spec)
+    return _workflow(arguments, name, document["metadata"]["annotations"], spec)
 
 
 def workflow_from_template(
     arguments: Mapping[str, str],
     installed: Mapping[str, Any] | None = None,
     *,
+    name: str = NAME,
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
@@ -212,15 +216,15 @@ def workflow_from_template(
     volume's size and storage class are not arguments: Argo uses the Workflow's volume claims in
     place of the template's.
     """
-    document = installed or template()
+    document = installed or template(name=name)
     given = _template_arguments(arguments)
     _check_known(given, document["spec"])
     spec = {
-        "workflowTemplateRef": {"name": NAME},
+        "workflowTemplateRef": {"name": name},
         "arguments": arguments_for(given, document["spec"]),
         **_claims(document["spec"], volume_size, storage_class),
     }
-    return _workflow(arguments, document["metadata"].get("annotations") or {}, spec)
+    return _workflow(arguments, name, document["metadata"].get("annotations") or {}, spec)
 
 
 def cron_workflow(
@@ -328,18 +332,32 @@ def _unreadable(template: Mapping[str, Any], text: str) -> str:
 
 
 def _workflow(
-    arguments: Mapping[str, str], annotations: Mapping[str, str], spec: dict[str, Any]
+    arguments: Mapping[str, str],
+    template_name: str,
+    annotations: Mapping[str, str],
+    spec: dict[str, Any],
 ) -> dict[str, Any]:
     name = arguments["name"]
+    is_service = template_name == SERVICE_TEMPLATE
+    # As Argo's server sets it. Lists of runs have no more than their metadata.
+    template_label = (
+        {"workflows.argoproj.io/workflow-template": template_name} if is_service else {}
+    )
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{name}-",
-            "labels": {"app.kubernetes.io/part-of": "argotune", WORKSPACE_LABEL: name},
+            "labels": {
+                "app.kubernetes.io/part-of": "argotune",
+                WORKSPACE_LABEL: name,
+                **template_label,
+            },
             "annotations": {
                 **annotations,
-                "workflows.argoproj.io/title": f"{name}: fine-tune {arguments['preset']}",
+                "workflows.argoproj.io/title": (
+                    f"{name}: {'serve' if is_service else 'fine-tune'} {arguments['preset']}"
+                ),
             },
         },
         "spec": spec,

@@ -9,6 +9,8 @@ from argotune.presets.schema import Method
 from argotune.steps.contracts.service_plan import AskedAdapter
 from argotune.steps.settings.run_settings import SETTINGS, place_of
 
+TEMPLATE, SERVICE_TEMPLATE = "finetune", "serve"
+"""Names of the WorkflowTemplates of trainings, and of services without one."""
 URLS, VALIDATION_URLS = "tuning.input.urls", "tuning.input.validationUrls"
 """Fields of the file with URLs."""
 OUTPUT_VOLUME = "tuning.output.volumeSource"
@@ -80,6 +82,11 @@ class Workspace:
     def is_service(self) -> bool:
         """Whether it is a service without training."""
         return self.adapters is not None
+
+    @property
+    def template(self) -> str:
+        """Name of the WorkflowTemplate of its runs."""
+        return SERVICE_TEMPLATE if self.is_service else TEMPLATE
 
     def place_of(self, name: str) -> str:
         """Where the file has the setting."""

@@ -40,7 +40,9 @@ def whole_workflow(
     `volume_size` is for a workspace that names none.
     """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    workflow = manifests.workflow({**arguments, **images}, **_volume(workspace, volume_size))
+    workflow = manifests.workflow(
+        {**arguments, **images}, name=workspace.template, **_volume(workspace, volume_size)
+    )
     _set_ttl(workflow["spec"], workspace)
     return secret, with_labels(workflow, workspace.labels)
 
@@ -61,7 +63,10 @@ def referring_workflow(
     """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow_from_template(
-        arguments, installed, **_volume(workspace, _planned_size(installed, volume_size))
+        arguments,
+        installed,
+        name=workspace.template,
+        **_volume(workspace, _planned_size(installed, volume_size)),
     )
     _set_ttl(workflow["spec"], workspace)
     return secret, with_labels(workflow, workspace.labels)

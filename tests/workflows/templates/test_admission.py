@@ -66,7 +66,8 @@ def test_no_parameter_names_a_directory_of_the_pod() -> None:
     (rule,) = [each for each in _validations() if "directory" in each["message"]]
     names = '["reference", "output-image", "start-from"]'
     assert f"!(p.name in {names}) || !p.value.startsWith('oci:')" in rule["expression"]
-    assert "p.name != 'models' || !p.value.matches('[\"=]oci:')" in rule["expression"]
+    lists = "!(p.name in ['models', 'adapters']) || !p.value.matches('[\"=]oci:')"
+    assert lists in rule["expression"]
 
 
 def test_nobody_submits_in_the_name_of_somebody_else() -> None:

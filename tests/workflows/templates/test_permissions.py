@@ -43,6 +43,7 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     # What APIs there are everybody may read who is logged in (system:discovery).
     "api": lambda kube, kind: None,
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
+    "deployments": lambda kube, kind: kube.deployments("ns", "a=b"),
     "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),
     "nodes": lambda kube, kind: kube.nodes(""),
     "warnings": lambda kube, kind: kube.warnings("ns", "x"),

@@ -14,6 +14,7 @@ from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.installed import left_to_the_installer, secrets_to_be_allowed
+from argotune.workflows.workspace.read import is_about_inference
 from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
@@ -69,12 +70,16 @@ def render(
     if refers and allow_loopback:
         raise InputError("--allow-loopback: only for a Workflow with the whole template in it")
     images = images_arguments(images_registry, images_tag, whole=not refers)
-    planned = workspaces.load(
-        read_texts(files),
-        overrides=overrides,
-        allow_loopback=allow_loopback,
-        substitute=substitute,
-    )
+    texts = read_texts(files)
+    planned: workspaces.Planned | workspaces.PlannedService
+    if is_about_inference(texts):
+        refused = {"--schedule": schedules, "--allow-loopback": allow_loopback}
+        options.refuse(refused, "for a training; a service without one has no data that change")
+        planned = workspaces.load_service(texts, overrides=overrides, substitute=substitute)
+    else:
+        planned = workspaces.load(
+            texts, overrides=overrides, allow_loopback=allow_loopback, substitute=substitute
+        )
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     if refers:

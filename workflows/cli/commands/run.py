@@ -200,11 +200,23 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
     if runnable.holds_workspace(texts):
         options.refuse(of_workflow, "for an Argo Workflow; a Workspace's settings are --set")
         # Planning takes a tenth of a second to import, and no other run needs it.
+        from argotune.workflows.cli.local.service import from_service
         from argotune.workflows.cli.local.workspace import from_workspace
+        from argotune.workflows.workspace.read import is_about_inference
 
         name = name or runnable.name_in(texts)
         refuse_ambiguous_names(here, None, name)
         _warn_of_running(here, name)
+        if is_about_inference(texts):
+            of_training = {"--allow-loopback": start.allow_loopback, "--scorer": start.scorers}
+            options.refuse(of_training, "for a training; a service without one has no data")
+            return from_service(
+                texts,
+                here,
+                overrides=start.overrides,
+                runtime=start.runtime or Runtime.PROCESS,
+                secrets=start.secrets,
+            )
         return from_workspace(
             texts,
             here,

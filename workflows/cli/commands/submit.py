@@ -15,6 +15,8 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
 from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.planned import Planned, PlannedService
+from argotune.workflows.workspace.read import is_about_inference
 from argotune.workflows.workspace.workflow import images_arguments
 
 app = typer.Typer(add_completion=False)
@@ -98,9 +100,16 @@ def create(
     images = images_arguments(images_registry, images_tag, whole=standalone)
     if standalone and images_registry is None:
         raise InputError("--standalone: --images-registry is missing; the step images are there")
-    planned = submission.plan_for_cluster(
-        cluster, texts, overrides, allow_loopback=allow_loopback, substitute=substitute
-    )
+    planned: Planned | PlannedService
+    if is_about_inference(texts):
+        options.refuse({"--allow-loopback": allow_loopback}, "for the data of a training")
+        planned = submission.plan_service_for_cluster(
+            cluster, texts, overrides, substitute=substitute
+        )
+    else:
+        planned = submission.plan_for_cluster(
+            cluster, texts, overrides, allow_loopback=allow_loopback, substitute=substitute
+        )
     cluster = cluster.within(planned.workspace.namespace)
     run = submission.submit(
         cluster,

@@ -11,6 +11,7 @@ from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, 
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection, evaluation, rollback
 from argotune.workflows.workspace.manifests import fill_in, read_rendered
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
@@ -33,10 +34,11 @@ CLAIM = "argotune-models"
 MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
 EVALUATE = evaluation.TEMPLATE
+SERVE = SERVICE_TEMPLATE
 ROLLBACK = rollback.NAME
 GC = collection.NAME
 """Name of the WorkflowTemplate and of the CronWorkflow."""
-TEMPLATES = (TEMPLATE, EVALUATE, ROLLBACK, GC)
+TEMPLATES = (TEMPLATE, EVALUATE, SERVE, ROLLBACK, GC)
 """The WorkflowTemplates."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argotune.steps.nodes.labels import NODE_RUN_LABEL
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, is_ours, shown
 from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATES
@@ -36,6 +37,7 @@ class Uninstaller:
         """
         runs = _runs(self.applied.cluster)
         self._refuse_active(runs)
+        self._refuse_nodes_of_services()
         problems: list[str] = []
         found = self._found(problems)
         for item in found:
@@ -56,6 +58,17 @@ class Uninstaller:
             raise CliError(
                 f"active runs would fail, and could not release their nodes: {', '.join(active)};"
                 " stop them (argotune stop NAME -n NAMESPACE), or say --force"
+            )
+
+    def _refuse_nodes_of_services(self) -> None:
+        """Refuse where a service has a node of its own, which no gc would give back any more."""
+        found = self.applied.cluster.list("Deployment", NODE_RUN_LABEL)
+        names = [str(item["metadata"]["name"]) for item in found]
+        if names and not self.force:
+            raise CliError(
+                f"services with GPU nodes of their own, which nothing would give back any more:"
+                f" {', '.join(names)}; stop them (argotune stop NAME --service -n NAMESPACE) and"
+                " wait for gc (argotune gc -n NAMESPACE), or say --force"
             )
 
     def _found(self, problems: list[str]) -> list[Object]:

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from argotune.presets.loader import model_preset
 from argotune.steps.common.host_memory import host_memory
 from argotune.steps.contracts.model_cache import cache_path, is_complete
-from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import Model, TrainingPlan
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.checks.finding import (
     AreaFinding,
@@ -36,7 +36,8 @@ from argotune.workflows.cli.home import (
     write_problem,
 )
 from argotune.workflows.cli.local.disk import size
-from argotune.workflows.workspace.planned import Planned
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.planned import Planned, PlannedService
 
 _EXTRA = "local"
 """The extra of this package with what the steps need here; pyproject.toml has the list."""
@@ -57,16 +58,40 @@ def examine_machine(here: Home, planned: Planned | None) -> Iterator[AreaFinding
     if planned is not None and planned.workspace.output_image.startswith("oci:"):
         yield AreaFinding(area="output", finding=_output(planned.workspace.output_image))
     if planned is not None:
-        yield AreaFinding(area="weights", finding=_weights(here, planned))
+        weights = _weights(here, planned.workspace, planned.plan.model)
+        yield AreaFinding(area="weights", finding=weights)
 
 
 def check_machine(here: Home, planned: Planned) -> None:
     """Refuse a run that would fail here for want of something. Raises CliError with all of it."""
-    problems = [
-        found.in_one_line()
-        for told in examine_machine(here, planned)
-        if (found := told.finding).level is Level.PROBLEM
+    _refuse(told.finding for told in examine_machine(here, planned))
+
+
+def check_machine_for_service(here: Home, planned: PlannedService) -> None:
+    """Refuse a service without training likewise."""
+    workspace, plan = planned.workspace, planned.plan
+    images = [
+        f"fetches adapter {each.name} from {each.image}"
+        for each in plan.adapters
+        if each.image and not each.image.startswith("oci:")
     ]
+    weights_bytes = plan.memory.weights_gb * 1e9
+    missing = 0.0
+    if plan.model.source == "hub" and not is_complete(_weights_dir(here, workspace, plan.model)):
+        missing = _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
+    _refuse(
+        [
+            _packages(None),
+            *_needs_skopeo([*images, *_fetched_weights(plan.model)]),
+            _room(here, missing, f"weights of {plan.model.preset}"),
+            _room_in_memory(weights_bytes, f"the service of {plan.model.preset}", "answers"),
+            _weights(here, workspace, plan.model),
+        ]
+    )
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    problems = [found.in_one_line() for found in findings if found.level is Level.PROBLEM]
     if problems:
         raise CliError(problems)
 
@@ -129,12 +154,19 @@ def _skopeo(planned: Planned | None) -> Iterator[Finding]:
     if planned is None:
         yield info("no skopeo: runs can push to oci:DIRECTORY, and to no registry")
         return
-    image, source = planned.workspace.output_image, planned.plan.model.source
+    image = planned.workspace.output_image
     uses = [] if image.startswith("oci:") else [f"pushes to {image}"]
-    uses += [f"takes the weights from {source}"] if source.startswith("oci:") else []
     data = [url for _, url in planned.workspace.all_urls if url.startswith("oci:")]
-    uses += [f"takes data from {url}" for url in data]
-    for use in uses:
+    uses += [*_fetched_weights(planned.plan.model), *(f"takes data from {url}" for url in data)]
+    yield from _needs_skopeo(uses)
+
+
+def _fetched_weights(model: Model) -> list[str]:
+    return [f"takes the weights from {model.source}"] if model.source.startswith("oci:") else []
+
+
+def _needs_skopeo(uses: Sequence[str]) -> Iterator[Finding]:
+    for use in uses if shutil.which("skopeo") is None else ():
         yield problem(
             f"the run {use}, which takes skopeo, and it is not on this machine",
             "install it, as your system's package skopeo",
@@ -142,6 +174,13 @@ def _skopeo(planned: Planned | None) -> Iterator[Finding]:
 
 
 def _memory(plan: TrainingPlan | None) -> Finding:
+    if plan is None:
+        return _room_in_memory(0.0, "tuning", "goes on")
+    needed_bytes = (plan.memory.weights_gb + plan.memory.lora_gb) * 1e9
+    return _room_in_memory(needed_bytes, f"{plan.model.preset} with {plan.method}", "is tuned on")
+
+
+def _room_in_memory(needed_bytes: float, what: str, does: str) -> Finding:
     """Compare with the least that the model takes, which only a machine without a GPU has to."""
     there = _memory_bytes()
     if there is None:
@@ -149,13 +188,12 @@ def _memory(plan: TrainingPlan | None) -> Finding:
     said = f"{there / 1e9:.1f} GB of memory"
     if _GPU_DRIVER.exists():
         return ok(f"{said}, and a driver of NVIDIA GPUs")
-    if plan is None:
-        return info(f"{said}, no driver of NVIDIA GPUs: tuning goes on the CPU")
-    needed = (plan.memory.weights_gb + plan.memory.lora_gb) * 1e9
-    if needed <= there:
-        return ok(f"{said}, no driver of NVIDIA GPUs: {plan.model.preset} is tuned on the CPU")
+    if not needed_bytes:
+        return info(f"{said}, no driver of NVIDIA GPUs: {what} {does} the CPU")
+    if needed_bytes <= there:
+        return ok(f"{said}, no driver of NVIDIA GPUs: {what} {does} the CPU")
     return problem(
-        f"{plan.model.preset} with {plan.method} takes at least {needed / 1e9:.1f} GB of memory on"
+        f"{what} takes at least {needed_bytes / 1e9:.1f} GB of memory on"
         f" the CPU, and this machine has {there / 1e9:.1f} GB",
         "take a smaller preset, or a cluster: argotune submit",
     )
@@ -172,22 +210,27 @@ def _memory_bytes() -> int | None:
 
 
 def _disk(here: Home, planned: Planned | None) -> Finding:
+    if planned is None:
+        return _room(here, 0.0, "")
+    plan = planned.plan
+    needed = _CHECKPOINTS * plan.memory.lora_gb * 1e9
+    weights = _weights_dir(here, planned.workspace, plan.model)
+    if plan.model.source == "hub" and not is_complete(weights):
+        needed += _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
+    return _room(here, needed, f"weights and checkpoints of {plan.model.preset}")
+
+
+def _room(here: Home, needed: float, what: str) -> Finding:
+    """Compare the bytes that something takes with the home's disk."""
     existing = nearest_existing(here.root)
     free = shutil.disk_usage(existing).free
     said = f"{size(free)} are free for {here.root}"
     refused = write_problem(here.root)
     if refused:
         return problem(refused, OWN_DIRECTORY, f"export {HOME_VARIABLE}=DIRECTORY")
-    if planned is None:
-        return ok(said)
-    needed = _CHECKPOINTS * planned.plan.memory.lora_gb * 1e9
-    if planned.plan.model.source == "hub" and not is_complete(_weights_dir(here, planned)):
-        needed += _BYTES_PER_WEIGHT * model_preset(planned.plan.model.preset).parameters
     if needed <= free:
         return ok(said)
-    needs = (
-        f"weights and checkpoints of {planned.plan.model.preset} take {size(needed)}, and {said}"
-    )
+    needs = f"{what} take {size(needed)}, and {said}"
     more_room = "name a directory with more room by ARGOTUNE_HOME"
     if any(here.runs_dir.glob("*/")):
         return problem(needs, f"delete old runs, or {more_room}", "argotune rm --older-than 7d")
@@ -207,13 +250,13 @@ def _output(image: str) -> Finding:
     return ok(f"the image goes into {layout.directory}")
 
 
-def _weights(here: Home, planned: Planned) -> Finding:
-    model, directory = planned.plan.model, _weights_dir(here, planned)
+def _weights(here: Home, workspace: Workspace, model: Model) -> Finding:
+    directory = _weights_dir(here, workspace, model)
     if model.source in ("hub", "cache") and is_complete(directory):
         return ok(f"the weights of preset {model.preset} are in {directory}")
     if model.source != "cache":
         return info(f"the weights of preset {model.preset} will be fetched from {model.source}")
-    claim = _claim(planned)
+    claim = _claim(workspace)
     return problem(
         f"the weights of preset {model.preset} are not in {directory}",
         "make them",
@@ -221,10 +264,9 @@ def _weights(here: Home, planned: Planned) -> Finding:
     )
 
 
-def _weights_dir(here: Home, planned: Planned) -> Path:
-    model = planned.plan.model
-    return cache_path(here.model_cache(_claim(planned)), model.repository, model.revision)
+def _weights_dir(here: Home, workspace: Workspace, model: Model) -> Path:
+    return cache_path(here.model_cache(_claim(workspace)), model.repository, model.revision)
 
 
-def _claim(planned: Planned) -> str:
-    return planned.workspace.options.get("model-cache-claim") or MODEL_CACHE_CLAIM
+def _claim(workspace: Workspace) -> str:
+    return workspace.options.get("model-cache-claim") or MODEL_CACHE_CLAIM

@@ -10,6 +10,7 @@ from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.in_service import InService, read_in_service
 from argotune.steps.contracts.report import PLAN
+from argotune.steps.contracts.service_plan import PLAN as SERVICE_PLAN
 from argotune.steps.contracts.services import Service, is_alive, read_service
 from argotune.steps.registry.oci import LayoutReference, parse_reference, with_digest
 from argotune.steps.registry.skopeo import Registry
@@ -19,7 +20,12 @@ from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
 from argotune.workflows.cli.local.step_process import run_step
 from argotune.workflows.cli.show.in_service import described, only_pushed_note
-from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, step_output
+from argotune.workflows.cli.show.workflow_json import (
+    inputs_of_node,
+    node_of_step,
+    serves_alone,
+    step_output,
+)
 
 Deploy = Callable[[Sequence[str]], None]
 """Runs step deploy with these flags. Raises CliError with its error."""
@@ -91,6 +97,8 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
     inputs = inputs_of_node(node_of_step(run.workflow, "deploy"))
     claim = {each["name"]: each.get("value") for each in _arguments(run)}.get("model-cache-claim")
     work = run.directory / "claims" / "work"
+    if serves_alone(run.workflow):
+        return _service_flags(here, inputs, work, claim)
     flags = {
         **{key: inputs[key] for key in _FROM_RUN if key in inputs},
         "plan-file": work / PLAN,
@@ -112,6 +120,19 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
         flags["reference"] = live
+    return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def _service_flags(
+    here: Home, inputs: Mapping[str, str], work: Path, claim: str | None
+) -> list[str]:
+    """Return those of a service without training, whose run's volume has its plan and adapters."""
+    flags = {
+        **{key: inputs[key] for key in _FROM_RUN if key in inputs},
+        "service-plan": work / SERVICE_PLAN,
+        "cache-dir": here.model_cache(claim),
+        "auth-file": login_file(),
+    }
     return [f"--{key}={value}" for key, value in flags.items()]
 
 

@@ -60,9 +60,9 @@ def from_workspace(
         must_be_final=True,
         on_this_machine=True,
     )
-    _check_provider(planned.workspace.options.get("provider"))
+    check_provider(planned.workspace.options.get("provider"))
     _check_joining(planned, here)
-    _check_client_keys(planned.workspace, here, secrets)
+    check_client_keys(planned.workspace, here, secrets)
     _check_webhook(planned.workspace, secrets, allow_loopback=allow_loopback)
     if runtime == "process":
         check_machine(here, planned)
@@ -129,7 +129,7 @@ def _check_joining(planned: workspaces.Planned, here: Home) -> None:
         raise InputError([f"{place}: {host!r}: {each}" for each in problems])
 
 
-def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:
+def check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:
     """Refuse keys that deploy would miss, or could not read, when the model is tuned."""
     name = workspace.options.get("api-keys-secret")
     if not name or workspace.options.get("deploy-to") == NOT_DEPLOYED:
@@ -209,9 +209,10 @@ def _refuse_files(workspace: Workspace, runtime: str) -> None:
         )
 
 
-def _check_provider(provider: str | None) -> None:
+def check_provider(provider: str | None) -> None:
+    """Refuse a provider that makes nodes of a cluster."""
     if provider in MAKING_NODES:
         raise InputError(
             f"metadata.annotations.{PREFIX}provider: {provider!r} makes nodes of a cluster, and"
-            " this machine tunes by itself; leave it out, or use `argotune submit`"
+            " this machine works by itself; leave it out, or use `argotune submit`"
         )

@@ -12,6 +12,7 @@ from rich.text import Text
 from argotune.steps.cluster.kube import Object, Objects
 from argotune.steps.contracts.in_service import joined_in
 from argotune.steps.nodes.ledger import accelerator_of
+from argotune.steps.nodes.made_node import MadeNode, node_of_service
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -36,7 +37,12 @@ from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
 from argotune.workflows.cli.show.schedules import Schedule, runs_table, schedules_table
-from argotune.workflows.cli.show.spending import kept_node_of, spending_of
+from argotune.workflows.cli.show.spending import (
+    Spending,
+    kept_node_of,
+    spending_of,
+    spending_on,
+)
 from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
 from argotune.workflows.cli.show.volume import kept_volume_of
@@ -194,7 +200,7 @@ def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
     accelerator = accelerator_of(run)
     # A scheduled run with unchanged data provisions nothing and keeps the service.
     resource = bool(accelerator) or (phase_of(run) == "Succeeded" and has_what_it_needs)
-    spending = spending_of(run, utc_now())
+    spending = _spending_of_service(service) or spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
         instance=accelerator or _instance_type(service),
@@ -207,7 +213,7 @@ def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
 
 
 def _row_of_service(name: str, service: Object) -> WorkspaceRow:
-    ready = is_ready(service)
+    ready, spending = is_ready(service), _spending_of_service(service)
     return WorkspaceRow(
         name=name,
         instance=_instance_type(service),
@@ -215,11 +221,26 @@ def _row_of_service(name: str, service: Object) -> WorkspaceRow:
         inference_ready=ready,
         workspace_ready=ready,
         created=service["metadata"]["creationTimestamp"],
+        spent="" if spending is None else spending.short,
     )
 
 
+def _spending_of_service(service: Object | None) -> Spending | None:
+    """Compute what the service's own node has cost; None where it has none."""
+    node = _node_of(service)
+    return None if node is None else spending_on((node,), utc_now())
+
+
+def _node_of(service: Object | None) -> MadeNode | None:
+    metadata = (service or {}).get("metadata", {})
+    return node_of_service(metadata.get("annotations") or {})
+
+
 def _instance_type(service: Object | None) -> str:
-    """Return the cloud's name of the machine, where the service requests one."""
+    """Return the cloud's name of the machine, where the service requests or has one."""
+    node = _node_of(service)
+    if node is not None:
+        return node.placement.partition(" ")[0]
     pod = ((service or {}).get("spec", {}).get("template", {})).get("spec", {})
     return str((pod.get("nodeSelector") or {}).get(_INSTANCE_LABEL, ""))
 
@@ -289,6 +310,7 @@ def _failed_logs(run: Workflow) -> Iterator[tuple[str, str]]:
 def _print_service(cluster: Cluster, screen: Console, name: str, service: Object) -> None:
     host, namespace = host_of(service), cluster.namespace
     others = joined_in(service["metadata"].get("annotations") or {})
+    node, spending = _node_of(service), _spending_of_service(service)
     wanted = service.get("spec", {}).get("replicas", 1)
     ready = service.get("status", {}).get("readyReplicas") or 0
     for line in (
@@ -299,3 +321,10 @@ def _print_service(cluster: Cluster, screen: Console, name: str, service: Object
         f"from this machine: kubectl port-forward service/{host} 8080:80 {cluster.flags}",
     ):
         screen.print(line, soft_wrap=True)
+    if node is not None:
+        screen.print(
+            f"node: {node.placement}, the service's own since {node.since:%Y-%m-%d %H:%M} UTC; it"
+            f" goes with it: argotune stop {name} --service {cluster.flags}",
+            soft_wrap=True,
+        )
+        screen.print(f"spent so far: {spending}", soft_wrap=True)

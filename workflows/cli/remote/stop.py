@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from argotune.steps.contracts.in_service import joined_in
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
+from argotune.steps.nodes.made_node import node_of_service
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -186,4 +187,10 @@ def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bo
         cluster.delete(kind, name)
         print(f"{kind} {name}: deleted from namespace {cluster.namespace}")
         removed = True
+        node = node_of_service(item["metadata"].get("annotations") or {})
+        if node is not None:
+            print(
+                f"node {node.placement}: was the service's own, and is given back within ten"
+                f" minutes; at once: argotune gc {cluster.flags}"
+            )
     return removed

@@ -27,11 +27,13 @@ from argotune.workflows.workspace.installed import (
     check_installed,
     check_node_settings,
 )
-from argotune.workflows.workspace.model import Workspace, provider_of
+from argotune.workflows.workspace.model import ADAPTERS, Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.planned import (
     Planned,
+    PlannedService,
     load,
+    load_service,
     print_as_warnings,
     print_warnings,
 )
@@ -65,11 +67,28 @@ def plan_for_cluster(
     return planned
 
 
+def plan_service_for_cluster(
+    cluster: Cluster, texts: Texts, overrides: Mapping[str, str], *, substitute: bool = False
+) -> PlannedService:
+    """Read and plan a workspace that serves a model without training, as `plan_for_cluster`."""
+    planned = load_service(
+        texts,
+        overrides=overrides,
+        substitute=substitute,
+        must_be_final=True,
+        find_config_map=cluster.find_config_map,
+    )
+    _check_for_cluster(planned.workspace)
+    print_warnings(planned)
+    return planned
+
+
 def _check_for_cluster(workspace: Workspace) -> None:
     problems = []
     images = {
         "tuning.output.image": workspace.output_image,
         "tuning.input.adapter (start-from)": workspace.options.get("start-from", ""),
+        **{f"{ADAPTERS}: {each.name}": each.image for each in workspace.adapters or ()},
     }
     problems += [
         f"{place}: {image!r} is a directory of this machine, and the pods run elsewhere; name an"
@@ -104,7 +123,7 @@ def submit(
     *,
     allow_loopback: bool,
     images: Mapping[str, str] | None,
-    volume_size: str,
+    volume_size: str | None,
 ) -> str:
     """Create the run, and return its name.
 
@@ -178,7 +197,7 @@ def _referring(
     workspace: Workspace,
     allow_loopback: bool,
     secret_name: str,
-    volume_size: str,
+    volume_size: str | None,
 ) -> tuple[Object | None, Object]:
     installed = check_against_installation(cluster, workspace, allow_loopback=allow_loopback)
     try:
@@ -194,8 +213,9 @@ def _referring(
         raise CliError(
             [
                 *error.problems,
-                f"WorkflowTemplate {manifests.NAME} in namespace {cluster.namespace} is of another"
-                f" version than this command: `argotune install {cluster.flags}` brings this one's",
+                f"WorkflowTemplate {workspace.template} in namespace {cluster.namespace} is of"
+                " another version than this command:"
+                f" `argotune install {cluster.flags}` brings this one's",
             ]
         ) from error
 
@@ -207,7 +227,7 @@ def check_against_installation(
 
     Raises WorkspaceError for what it does not allow, and CliError where there is none.
     """
-    installed = _installed_template(cluster)
+    installed = _installed_template(cluster, workspace.template)
     try:
         check_installed(workspace, installed, allow_loopback=allow_loopback)
     except WorkspaceError as error:
@@ -226,12 +246,12 @@ def _name_namespace(text: str, cluster: Cluster) -> str:
     return text.replace("`argotune install --", f"`argotune install {cluster.flags} --")
 
 
-def _installed_template(cluster: Cluster) -> Object:
-    template = cluster.get("WorkflowTemplate", manifests.NAME)
+def _installed_template(cluster: Cluster, name: str) -> Object:
+    template = cluster.get("WorkflowTemplate", name)
     if template is None:
         cluster.check_namespace()
         raise CliError(
-            f"WorkflowTemplate {manifests.NAME} is not in namespace {cluster.namespace}:"
+            f"WorkflowTemplate {name} is not in namespace {cluster.namespace}:"
             f" `argotune install {cluster.flags}` puts it there, and `argotune submit --standalone"
             " --images-registry REGISTRY` does without"
         )

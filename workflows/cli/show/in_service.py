@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from argotune.steps.common.errors import StepError
-from argotune.steps.contracts.in_service import NOT_DEPLOYED, InService, read_in_service
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, SERVES, InService, read_in_service
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.registry.oci import (
     ImageReference,
@@ -25,6 +25,11 @@ def described(service: str, annotations: Mapping[str, str]) -> InService:
         known = read_in_service(annotations)
     except StepError as error:
         raise CliError(f"service {service}: {error}") from error
+    if known is None and annotations.get(SERVES):
+        raise CliError(
+            f"service {service}: it serves {annotations[SERVES]} without training, and so has no"
+            " versions; `argotune submit` of its file, here `argotune run`, changes and starts it"
+        )
     if known is None:
         raise CliError(
             f"service {service}: an earlier version of argotune deployed it, which noted no"

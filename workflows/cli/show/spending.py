@@ -19,6 +19,8 @@ from argotune.workflows.cli.show.workflow_json import (
     node_of_step,
     nodes_of,
     outputs_of_node,
+    phase_of,
+    serves_alone,
     step_output,
 )
 
@@ -68,13 +70,17 @@ class Spending:
 def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
     """Compute what was spent until now, or until the node was released.
 
-    None if no node was made for the run, or none is there yet.
+    None if no node was made for the run, none is there yet, or a service has taken it over.
     """
     made = made_nodes(workflow)
-    return _spending_on(made, now) if made else _spending_by_steps(workflow, now)
+    if serves_alone(workflow) and phase_of(workflow) == "Succeeded":
+        # The node is the service's from then on.
+        return None
+    return spending_on(made, now) if made else _spending_by_steps(workflow, now)
 
 
-def _spending_on(made: Made, now: datetime) -> Spending:
+def spending_on(made: Made, now: datetime) -> Spending:
+    """Compute what these nodes have cost until now."""
     prices = {node.price_usd_per_hour for node in made}
     return Spending(
         hours=sum(node.hours(now) for node in made),

@@ -8,6 +8,7 @@ from typing import Any
 from argotune.steps.cluster.packed_nodes import nodes_in
 from argotune.steps.contracts.in_service import DEPLOY_TO_ANNOTATION, NOT_DEPLOYED
 from argotune.workflows.workspace import evaluation, rollback
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE
 
 Workflow = Mapping[str, Any]
 
@@ -47,9 +48,15 @@ def workspace_of(workflow: Workflow) -> str:
 
 
 def makes_no_adapter(workflow: Workflow) -> bool:
-    """Whether the run only brings an earlier adapter back into service, or measures models."""
+    """Whether the run trains nothing: it brings an earlier adapter back, measures or serves."""
     labels = workflow["metadata"].get("labels") or {}
-    return labels.get(_TEMPLATE_LABELS[0]) in (rollback.NAME, evaluation.TEMPLATE)
+    return labels.get(_TEMPLATE_LABELS[0]) in (rollback.NAME, evaluation.TEMPLATE, SERVICE_TEMPLATE)
+
+
+def serves_alone(workflow: Workflow) -> bool:
+    """Whether the run puts a model into service without training."""
+    labels = workflow["metadata"].get("labels") or {}
+    return labels.get(_TEMPLATE_LABELS[0]) == SERVICE_TEMPLATE
 
 
 def only_pushes(workflow: Workflow) -> bool:
