@@ -31,7 +31,8 @@ _HEAD = """# The input file
 
 <!-- Written by `make golden` from reference.py; edit that. -->
 
-A Kaito `Workspace` (kaito.sh/v1alpha1 or v1beta1) with `tuning`. Its ConfigMap is in the same file,
+A Kaito `Workspace` (kaito.sh/v1alpha1 or v1beta1) with `tuning`, or with
+[`inference`](#serving-without-training). Its ConfigMap is in the same file,
 in a further one, or in the cluster. One error reports every problem, with the path of the field,
 the value, and what is accepted; an unknown field is a problem too.
 
@@ -53,6 +54,28 @@ the value, and what is accepted; an unknown field is a problem too.
 | `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
 | `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
 | `tuning.output.volumeSource` | beside the image: `persistentVolumeClaim.claimName`, which gets a copy of the adapter, the same as `argotune.dev/output-claim` |
+
+## Serving without training
+
+| field | meaning |
+|---|---|
+| `inference.preset` | base model, as in `tuning.preset` |
+| `inference.config` | name of the ConfigMap with `inference_config.yaml`, of which `vllm.max-model-len` counts: the longest question and answer together; every other key is warned about |
+| `inference.adapters[].source.name` | name of the adapter in requests (`model`), a DNS label; at most ten |
+| `inference.adapters[].source.image` | its image: of another run, or of anybody whose image has `adapter_config.json` and `adapter_model.safetensors` in `/data`; here also `oci:DIRECTORY:TAG` |
+| `inference.adapters[].source.imagePullSecrets` | one Secret with the logins of all their registries; default: `argotune-push`, which may be missing |
+| `inference.adapters[].source.volumeSource` | in place of `image`, for one adapter: `persistentVolumeClaim.claimName`, with its files at the top; `argotune install --allow-claim` permits the claim |
+| `inference.adapters[].strength` | by what its weights are multiplied, 0 to 1, a text; 1 where it is left out. Not of DoRA |
+
+`inference.template` is refused, as are `resource.count` above 1 and `resource.partition`. Requests mean
+the base model by the workspace's name. An adapter without `serving.json`, which argotune's have, is
+served with the base's chat template. One of another base, or with other rotary factors than the
+others, is refused by the step `plan`, which fetches them before anything costs money.
+
+Of the annotations below a service has those about provider and node, `service-*`, `api-keys-secret`,
+`requests-per-minute`, `question`, `model-source`, `queue` and `priority-class`; the others are warned
+about. A node that is made for it lives as long as the service, so spot machines, limits of cost and of
+a node's time are refused ([steps/nodes](../../steps/nodes/README.md#a-service-and-its-node)).
 
 ## Dataset files
 

@@ -63,7 +63,7 @@ def service_memory_rows(plan: ServicePlan) -> list[Row]:
         (
             "answer",
             memory.answer_gb,
-            f"keys and values of {plan.max_length} tokens; a fifth more is kept free beside them",
+            f"keys and values of {plan.max_length} tokens; a quarter more is kept free beside them",
         ),
         ("least", memory.total_gb, "with one answer"),
     ]
