@@ -74,7 +74,7 @@ def gate_of_run(params: Params) -> str:
     return gate_digest(settings_of(params))
 
 
-def client_keys_of_run(params: Params) -> str:
+def client_keys_of_run(params: HasSettings) -> str:
     """Name the Secret of whose keys deploy needs one; empty: none.
 
     A service on this machine may have kept its keys, so there the command line looks.

@@ -87,12 +87,14 @@ PLAN = Step(
         "push-secret": value_of("push-secret"),
         "ca-file": steps.CA_FILE,
         "allowed-hosts": steps.REGISTRIES,
+        "api-keys-file": steps.PLAN.fixed["api-keys-file"],
         "settings": settings_of_later_steps(service_settings()),
         "installed": steps.PLAN.fixed["installed"],
     },
     mounts={
         "work": container.WORK_DIR,
         "push-secret": container.PUSH_SECRET_DIR,
+        "api-keys": container.API_KEYS_DIR,
         steps.CA: container.CA_DIR,
     },
     # It also pulls the adapters, which are megabytes or a few gigabytes.

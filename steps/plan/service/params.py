@@ -49,6 +49,9 @@ class Params:
     ca_file: Path | None = None
     """Certificate authority of the registries, PEM, trusted in addition to the system's; may not
     exist."""
+    api_keys_file: Path | None = None
+    """Keys of the Secret that the settings name for the service's clients, with which deploy will
+    ask; may not exist without one."""
     settings: str = ""
     """The settings of the service, a JSON object of texts, to refuse now what a later step would
     refuse; empty: only this step's own."""

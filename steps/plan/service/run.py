@@ -8,6 +8,7 @@ from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.client_keys import read_secret
 from argotune.steps.contracts.service_plan import PLAN, dump_service_plan, write_service_plan
 from argotune.steps.plan.service.adapters import fetch_adapters
 from argotune.steps.plan.service.make import (
@@ -17,7 +18,7 @@ from argotune.steps.plan.service.make import (
     service_alternatives,
 )
 from argotune.steps.plan.service.params import Params, Result
-from argotune.steps.plan.whole_run import problems_of_settings
+from argotune.steps.plan.whole_run import client_keys_of_run, problems_of_settings
 from argotune.steps.registry.oci import (
     ImageReference,
     LayoutReference,
@@ -35,10 +36,14 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
     """Plan the service before anything costs money.
 
     Raises ParamsError for what cannot be served, PermanentError for a registry that the run may not
-    reach and for what is not there, TransientError when a server does not answer.
+    reach, for keys of clients and adapters that are not there, TransientError when a server does
+    not answer.
     """
     servers = policy or policy_of(params.allowed_hosts)
     _refuse(params, servers)
+    secret = client_keys_of_run(params)
+    if secret:
+        read_secret(secret, params.api_keys_file)
     found = _fetch(params)
     plan = make_service_plan(params, found)
     for warning in plan.warnings:

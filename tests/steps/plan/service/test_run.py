@@ -135,3 +135,9 @@ def test_settings_that_deploy_would_refuse_are_refused_here(tmp_path: Path) -> N
     config, memory = caught.value.problems
     assert config.startswith("config: inference_config.yaml: vllm.max-model-len: 0")
     assert memory.startswith("service-memory: 'lots'")
+
+
+def test_keys_of_clients_that_deploy_would_miss_are_asked_for(tmp_path: Path) -> None:
+    settings = json.dumps({"api-keys-secret": "argotune-api-keys", "provider": "existing"})
+    with pytest.raises(PermanentError, match="argotune-api-keys"):
+        planned(tmp_path, settings=settings, api_keys_file=tmp_path / "none")
