@@ -145,7 +145,7 @@ RELEASE = replace(steps.RELEASE, without=SERVICE_WITHOUT["release"])
 STEPS = (PLAN, MODEL, PROVISION, DEPLOY, RELEASE)
 
 
-def build(*, volume_size: str = "20Gi", storage_class: str | None = None) -> WorkflowTemplate:
+def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
     """Build the template; the volume holds the adapters alone."""
     with WorkflowTemplate(
         name=NAME,

@@ -36,6 +36,8 @@ from argotune.workflows.workspace.read import (
     service_params,
 )
 
+_ADAPTERS_SIZE = "20Gi"
+"""Ten adapters of rank 256 of a model of 7 billion weights in 16 bits take 13 GiB."""
 _OF_CLUSTER_SERVICES = (
     "engine",
     "service-gpus",
@@ -75,9 +77,9 @@ class PlannedService:
     """Without the adapters' files, which the plan step fetches."""
 
     @property
-    def volume_size(self) -> str | None:
-        """Size of the run's volume, a quantity, if the file says one; else the template's."""
-        return self.workspace.options.get("volume-size")
+    def volume_size(self) -> str:
+        """Size of the run's volume, a quantity: the file's, else what ten large adapters take."""
+        return self.workspace.options.get("volume-size") or _ADAPTERS_SIZE
 
 
 def load(

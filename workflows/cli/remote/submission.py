@@ -123,7 +123,7 @@ def submit(
     *,
     allow_loopback: bool,
     images: Mapping[str, str] | None,
-    volume_size: str | None,
+    volume_size: str,
 ) -> str:
     """Create the run, and return its name.
 
@@ -197,7 +197,7 @@ def _referring(
     workspace: Workspace,
     allow_loopback: bool,
     secret_name: str,
-    volume_size: str | None,
+    volume_size: str,
 ) -> tuple[Object | None, Object]:
     installed = check_against_installation(cluster, workspace, allow_loopback=allow_loopback)
     try:

@@ -109,7 +109,8 @@ def test_submit_creates_a_workflow_of_the_installed_template(
     answer = argotune("submit", write("workspace.yaml", SERVICE), *HERE)
     assert (answer.code, answer.err) == (0, "")
     (created,) = cluster.of_kind("Workflow")
-    assert created["spec"].keys() == {"workflowTemplateRef", "arguments"}
+    (claim,) = created["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
     assert created["spec"]["workflowTemplateRef"] == {"name": "serve"}
 
 
