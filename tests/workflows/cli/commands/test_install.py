@@ -55,6 +55,7 @@ MADE = [
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
     "workflowtemplate.argoproj.io/evaluate",
+    "workflowtemplate.argoproj.io/serve",
     "workflowtemplate.argoproj.io/rollback",
     "workflowtemplate.argoproj.io/gc",
     "cronworkflow.argoproj.io/gc",
@@ -142,6 +143,7 @@ def test_a_change_is_told_apart(argotune: Argotune, api: ApiServer) -> None:
     assert [k for k, v in outcomes(tried).items() if v != "unchanged (dry run)"] == [
         "workflowtemplate.argoproj.io/finetune",
         "workflowtemplate.argoproj.io/evaluate",
+        "workflowtemplate.argoproj.io/serve",
     ]
     assert api.objects == before
     done = argotune("install", "--volume-size", "7Gi")
