@@ -117,5 +117,5 @@ def test_this_machine_needs_no_node(argotune: Argotune, write: Write, provider: 
     assert answer.code == 2
     assert answer.errors == [
         f"metadata.annotations.argotune.dev/provider: {provider!r} makes nodes of a cluster, and"
-        " this machine tunes by itself; leave it out, or use `argotune submit`"
+        " this machine works by itself; leave it out, or use `argotune submit`"
     ]

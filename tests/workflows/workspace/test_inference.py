@@ -9,11 +9,12 @@ import yaml
 
 from argotune.presets.loader import model_presets
 from argotune.steps.contracts.service_plan import AskedAdapter, read_adapters
+from argotune.steps.settings.step_params import SERVICE_STEPS, settings_problems
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.planned import load_service
 from argotune.workflows.workspace.read import is_about_inference, read_service
-from argotune.workflows.workspace.workflow import to_parameters
+from argotune.workflows.workspace.workflow import referring_workflow, to_parameters
 from tests.workflows.workspace.helpers import BASE_DIR, WORKSPACE, changed, problems_of
 
 SERVICE = """\
@@ -86,14 +87,21 @@ def test_a_service_is_read_whole() -> None:
 
 @pytest.mark.parametrize("version", ["v1alpha1", "v1beta1"])
 @pytest.mark.parametrize("preset", [preset.name for preset in model_presets()])
-def test_each_preset_is_planned_as_the_file_is(preset: str, version: str) -> None:
+def test_each_preset_is_planned_and_rendered_as_the_file_is(preset: str, version: str) -> None:
     text = service({"apiVersion": f"kaito.sh/{version}", "inference/preset/name": preset})
     planned = load_service([("one.yaml", text)], overrides={})
     assert planned.plan.model.preset == preset
-    # A CPU is enough for tiny alone.
     assert planned.plan.answers is not None
     assert planned.plan.answers >= 1
     assert planned.plan.memory.total_gb < 80 * 1.0737
+    _, workflow = referring_workflow(planned.workspace, allow_loopback=False)
+    assert workflow["spec"]["workflowTemplateRef"] == {"name": "serve"}
+    arguments = workflow["spec"]["arguments"]["parameters"]
+    assert {"name": "preset", "value": preset} in arguments
+    problems = settings_problems(
+        {each["name"]: each["value"] for each in arguments}, None, SERVICE_STEPS
+    )
+    assert list(problems) == []
 
 
 def test_placeholders_are_planned_and_told() -> None:
