@@ -234,6 +234,8 @@ class Params:
         ]
         if not self.model_dir:
             problems.append("--model-dir: missing; --service-plan needs it")
+        if self.target == NOT_DEPLOYED:
+            problems.append(f"--target: {self.target} with --service-plan, whose service it is")
         return problems
 
     def _kubernetes_problems(self) -> list[str]:

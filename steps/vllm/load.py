@@ -22,6 +22,11 @@ def load_engine(
     params: Params, contract: ServingContract, tokenizer: Any, *, cuda: Cuda = TORCH
 ) -> VllmEngine:
     """The engine with the first adapter. Raises PermanentError."""
+    if params.adapter_dir is None:
+        raise PermanentError(
+            "--adapter-dir: missing; a base without an adapter of its own is served by"
+            " `python -m argotune.steps.serve`"
+        )
     check_weights(params.adapter_dir)
     config = load_config(params.model_dir, contract)
     with tempfile.TemporaryDirectory(prefix="tokenizer-") as tokenizer_dir:

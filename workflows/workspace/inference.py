@@ -13,7 +13,7 @@ from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.steps.settings.step_params import service_settings
 from argotune.workflows.workspace.fields import Fields
-from argotune.workflows.workspace.input import VOLUME_REASONS, pull_secrets
+from argotune.workflows.workspace.input import pull_secrets
 from argotune.workflows.workspace.model import ADAPTERS, Options
 from argotune.workflows.workspace.output import is_filled_in_image, warn_of_internal_registry
 from argotune.workflows.workspace.volume_source import claim_of
@@ -22,7 +22,11 @@ _KAITO_PREFIX = "kaito.sh/"
 _KEYS = ("source", "strength")
 _SOURCE_KEYS = ("name", "image", "imagePullSecrets", "volumeSource", "urls")
 _NODE_STAYS = "the node of a service lives as long as the service"
+_VOLUME_REASONS = {"emptyDir": "it is empty", "image": "name the image as source.image"}
 _REFUSED_SETTINGS: Mapping[str, str] = {
+    "deploy-to": "a file without training is there for its service",
+    "serve-with": "a service without training names its adapters in inference.adapters",
+    "engine": "a service without training is served by transformers",
     "node-lifetime-seconds": _NODE_STAYS,
     "keep-node-seconds": _NODE_STAYS,
     "max-cost-usd": f"{_NODE_STAYS}, so a limit would end the service; `argotune plan` says its"
@@ -172,7 +176,7 @@ class _Found:
         given = [key for key in ("urls", "image", "volumeSource") if source.get(key)]
         if given == ["volumeSource"]:
             place = f"{self._place}.source.volumeSource"
-            self.claim = claim_of(self._fields, place, source["volumeSource"], VOLUME_REASONS)
+            self.claim = claim_of(self._fields, place, source["volumeSource"], _VOLUME_REASONS)
             return "" if self.claim else None
         if given != ["image"] or not isinstance(source["image"], str):
             found = " and ".join(given) or "none"

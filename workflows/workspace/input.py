@@ -28,7 +28,7 @@ _FILE_ADVICE = (
     " they reach it, as https, hf, s3, gs, abfs or oci URL, or on a claim that"
     " tuning.input.volumeSource names"
 )
-VOLUME_REASONS = {
+_VOLUME_REASONS = {
     "emptyDir": "it is empty",
     "image": "name the image as tuning.input.image",
     "configMap": "a dataset does not fit into one",
@@ -71,7 +71,7 @@ def read_input(
     An image or a claim becomes a URL of its own. No message shows the queries of URLs.
     """
     kind = "urls" if "urls" in fields.overrides else _kind_of(fields)
-    claim = read_claim(fields, _VOLUME, VOLUME_REASONS) if kind == "volumeSource" else None
+    claim = read_claim(fields, _VOLUME, _VOLUME_REASONS) if kind == "volumeSource" else None
     if kind == "image":
         urls = _checked_image(fields.text("tuning.input.image") or "", fields)
     elif kind == "volumeSource":
