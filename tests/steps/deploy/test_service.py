@@ -56,6 +56,7 @@ def params(service_plan: Path, **changes: Any) -> Params:
         "cache_dir": service_plan.parent.parent / "cache",
         "namespace": "team",
         "image": "acr.io/argotune-serve:1",
+        "vllm_image": "acr.io/argotune-vllm:1",
         "model_cache_claim": "models",
         "question": "Hello?",
         "timeout_seconds": 60.0,

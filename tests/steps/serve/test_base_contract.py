@@ -19,7 +19,8 @@ from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.engine.interface import Question
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.load import load_model, load_tokenizer
+from argotune.steps.serve.load import load_model
+from argotune.steps.serve.served_files import load_tokenizer
 from tests.fakes.services import write_service
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
 from tests.steps.serve.engine.test_transformers_engine import LIKELIEST, text_of
