@@ -126,7 +126,7 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP
     with deploy_lock(folder) as is_held:
         paths = [folder / file for file in ((RECORD, STARTING, STOPPING) if is_held else (RECORD,))]
         found = [(path, service) for path in paths if (service := read_record(path)) is not None]
-        was_running = name in names_of_running(services_dir)
+        was_running = any(is_alive(_answering(services_dir, service)) for _, service in found)
         for path, service in found:
             if service.host:
                 remove_directory(_joined_dir(services_dir, service))
