@@ -70,9 +70,9 @@ FREE = {
     "zones",
 }
 """Parameters that a step checks: their values are flags of steps, and nothing else."""
-NAMING = {"queue", "service-host"}
-"""Parameters that name what everyone in the namespace may use: an object, a host of the domain
-that the installation allows."""
+NAMING = {"queue", "serve-with", "service-host"}
+"""Parameters that name what everyone in the namespace may use: an object, a service, a host of
+the domain that the installation allows."""
 GOOD = {
     "name": "good",
     "urls": '["https://example.com/data.parquet"]',
@@ -236,7 +236,7 @@ def with_value(name: str, text: str) -> Object:
     [
         (
             {"workflowTemplateRef": {"name": "other"}},
-            "accepted are the templates evaluate, finetune, gc and rollback",
+            "accepted are the templates evaluate, finetune, gc, rollback and serve",
         ),
         (
             {"workflowTemplateRef": {"name": "finetune", "clusterScope": True}},

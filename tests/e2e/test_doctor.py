@@ -378,7 +378,7 @@ def test_an_installation_that_was_taken_apart(api: httpx.Client, images: str) ->
         "missing of the secrets with the accounts' tokens: argotune-step.service-account-token",
     ]
     (missing,) = found.said("permissions", "problem")
-    assert missing.startswith("account argotune-deploy may not get deployments.apps, ")
+    assert missing.startswith("account argotune-deploy may not get networkpolicies.")
     assert found.said("permissions", "warning") == [
         "account argotune-step may read every secret of the namespace, which no step needs"
     ]

@@ -187,7 +187,7 @@ def test_a_dry_run_tells_the_changes_and_writes_nothing(installed: Cluster) -> N
     done = argotune("install", "-n", installed.namespace, "--dry-run", "--volume-size", "2Gi")
     assert (done.code, done.err) == (0, "")
     changed = {k: v for k, v in done.outcomes().items() if v != "unchanged (dry run)"}
-    with_volumes = ("finetune", "evaluate")
+    with_volumes = ("finetune", "evaluate", "serve")
     assert changed == {
         f"workflowtemplate.argoproj.io/{name}": "configured (dry run)" for name in with_volumes
     }

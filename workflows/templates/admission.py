@@ -239,7 +239,12 @@ def _parameter_rules() -> list[Rule]:
     names = list(dict.fromkeys([*(row.name for row in rows), *(str(item.name) for item in others)]))
     choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
-    patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
+    # Where nothing is the default, a run may say so.
+    patterns = {
+        row.name: row.value.pattern if row.default else f"^$|{row.value.pattern}"
+        for row in rows
+        if row.value.pattern
+    }
     patterns |= {
         "reference": ADAPTER_PATTERN,
         "gpus": "^[0-9]{1,3}$",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from argotune.workflows.templates import evaluate, finetune, gc, rollback, serve
 from argotune.workflows.templates.admission import ADAPTER_PATTERN, MODELS_PATTERN, build
 
 _DIGEST = f"sha256:{64 * 'a'}"
@@ -74,3 +78,23 @@ def test_nobody_submits_in_the_name_of_somebody_else() -> None:
     (rule,) = [each for each in _validations() if "submitted-by" in each["message"]]
     assert "['argotune.dev/submitted-by'] == request.userInfo.username" in rule["expression"]
     assert "object.spec.workflowMetadata.annotations" in rule["expression"]
+
+
+@pytest.mark.parametrize("template", [evaluate, finetune, rollback, serve, gc])
+def test_every_default_of_a_template_passes(template: ModuleType) -> None:
+    (of_forms,) = [each for each in _validations() if "parameter's form" in each["message"]]
+    (of_choices,) = [each for each in _validations() if "parameter's choices" in each["message"]]
+    patterns = _map_in(of_forms["expression"], "p.value.matches(")
+    choices = _map_in(of_choices["expression"], "p.value in ")
+    parameters = template.build().arguments
+    defaults = {item.name: item.value for item in parameters if item.value is not None}
+    assert defaults
+    for name, value in defaults.items():
+        assert re.search(patterns.get(name, ""), value), name
+        assert value in choices.get(name, [value]), name
+
+
+def _map_in(expression: str, before: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    found, _ = json.JSONDecoder().raw_decode(expression.split(before)[1])
+    return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from argotune.steps.common.errors import ParamsError
@@ -40,17 +41,40 @@ def run_to_its_end(command: Sequence[str], **options: Any) -> subprocess.Complet
     grace. subprocess.run kills at once, so a step could end neither its own processes nor its
     files.
     """
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options
-    ) as process:
-        try:
-            output, _ = process.communicate()
-        except BaseException:
-            process.terminate()
-            try:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.communicate(timeout=GRACE_SECONDS)
-            finally:
-                process.kill()
-            raise
+    process = None
+    try:
+        with _signals_held():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options
+            )
+        output, _ = process.communicate()
+    except BaseException:
+        if process is not None:
+            _end(process)
+        raise
     return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: an exception within Popen() would leave its process running."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=GRACE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()

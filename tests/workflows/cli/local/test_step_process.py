@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.cli.local.step_process import run_to_its_end
 from tests.workflows.cli.command import environment
 
 RUN = """
@@ -37,3 +39,18 @@ def test_an_interrupted_command_lets_its_step_end_what_it_began(
         process.send_signal(signum)
         assert process.wait(timeout=30) != 0
     assert (tmp_path / "ended").read_text() == "ended\n"
+
+
+def test_a_signal_while_a_command_starts_leaves_no_process() -> None:
+    until_it_ends, held = os.pipe()
+    with pytest.raises(KeyboardInterrupt):
+        run_to_its_end(
+            ["sleep", "600"],
+            pass_fds=[held],
+            preexec_fn=lambda: os.kill(os.getppid(), signal.SIGINT),
+        )
+    os.close(held)
+    ready, _, _ = select.select([until_it_ends], [], [], 10)
+    assert ready
+    assert os.read(until_it_ends, 1) == b""
+    os.close(until_it_ends)
