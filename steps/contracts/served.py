@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 ADAPTER_HEADER = "argotune-adapter"
-"""Header of an answer: sha256:HEX of the image of the adapter that gave it. An answer of the base
-model, or of an adapter whose image is not known, has none."""
+"""Header of an answer: sha256:HEX of the image of the adapter that gave it, or of its files where a
+service without training has them from a claim. An answer of the base model, or of an adapter whose
+image is not known, has none."""
 DIGEST_FILE = "image-digest"
 """File beside the serving.json of an adapter that joined a server, with the text of that header. No
 file of an adapter's image can have the name, which has no suffix."""

@@ -20,7 +20,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.listener import offer_listener
-from argotune.steps.contracts.service_plan import PLAN, read_service_plan
+from argotune.steps.contracts.service_plan import ADAPTERS, PLAN, read_service_plan
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.adapters_dir import AdaptersDir, follow_in_thread
 from argotune.steps.serve.admission import Admission
@@ -34,7 +34,7 @@ from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.request_ids import NameRequest
-from argotune.steps.serve.served_files import adapters_of_service, load_tokenizer
+from argotune.steps.serve.served_files import load_tokenizer
 from argotune.steps.serve.service import Ready, Service
 
 _logger = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> Non
         offer_listener(later, params.port_file.parent)
     service = Service(
         timeout_seconds=params.timeout_seconds,
-        adapter_digest=params.adapter_digest,
         requests_per_minute=params.requests_per_minute,
     )
+    service.note_digest(params.name, params.adapter_digest)
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)
     app = make_app(
         service,
@@ -116,11 +116,8 @@ def _contract_of(params: Params) -> ServingContract:
     """How the first adapter is served, or the base of a service without one."""
     if params.adapter_dir is not None:
         return read_contract(params.adapter_dir)
-    return contract_of_base(read_service_plan(_plan_file(params)), params.model_dir)
-
-
-def _plan_file(params: Params) -> Path:
-    return (params.service_dir or Path()) / PLAN
+    plan_file = (params.service_dir or Path()) / PLAN
+    return contract_of_base(read_service_plan(plan_file), params.model_dir)
 
 
 def _listen(params: Params) -> socket.socket:
@@ -181,8 +178,8 @@ class _Loading(threading.Thread):
         engine = self._load_engine(params, self._contract, tokenizer)
         first = params.name if params.adapter_dir is not None else None
         self.engine = engine
-        for directory in adapters_of_service(params.service_dir):
-            asyncio.run(engine.add_adapter(directory.name, directory))
+        if params.service_dir is not None:
+            asyncio.run(_add_adapters(params.service_dir, engine, self._service))
         # A warm-up answer, because torch initializes much at its first use.
         try:
             asyncio.run(_warm_up(engine, first))
@@ -205,6 +202,13 @@ class _Loading(threading.Thread):
             )
         )
         log.event(_logger, "ready", name=params.name, seconds=time.monotonic() - began)
+
+
+async def _add_adapters(service_dir: Path, engine: Engine, service: Service) -> None:
+    """Serve the adapters of a service without training, each by its name. Raises PermanentError."""
+    for adapter in read_service_plan(service_dir / PLAN).adapters:
+        await engine.add_adapter(adapter.name, service_dir / ADAPTERS / adapter.name)
+        service.note_digest(adapter.name, adapter.digest or None)
 
 
 async def _warm_up(engine: Engine, name: str | None) -> None:

@@ -32,20 +32,10 @@ class Ready:
 class Service:
     """The engine, once it is loaded, and the state that all requests share."""
 
-    def __init__(
-        self,
-        *,
-        timeout_seconds: float,
-        adapter_digest: str | None = None,
-        requests_per_minute: int = 0,
-    ) -> None:
-        """`adapter_digest` is that of the image of the adapter that the server began with.
-
-        `requests_per_minute` is of one client; 0: any number.
-        """
+    def __init__(self, *, timeout_seconds: float, requests_per_minute: int = 0) -> None:
+        """`requests_per_minute` is of one client; 0: any number."""
         self.timeout_seconds = timeout_seconds
-        self._adapter_digest = adapter_digest
-        self._added_digests: dict[str, str | None] = {}
+        self._digests: dict[str, str | None] = {}
         self.metrics = Metrics()
         self.rates = Rates(requests_per_minute)
         self.started = int(time.time())
@@ -88,13 +78,12 @@ class Service:
 
     def adapter_headers(self, model: str) -> dict[str, str]:
         """The header by which a reply says which adapter answered, where that is known."""
-        is_first = model == self.ready.conversations.name
-        digest = self._adapter_digest if is_first else self._added_digests.get(model)
+        digest = self._digests.get(model)
         return {} if digest is None else {ADAPTER_HEADER: digest}
 
     def note_digest(self, adapter: str, digest: str | None) -> None:
-        """Have replies of an added adapter name the digest of its image; None: not any more."""
-        self._added_digests[adapter] = digest
+        """Have replies of an adapter name its digest; None: it is not known."""
+        self._digests[adapter] = digest
 
     def on_failure(self, end: Callable[[str], None]) -> None:
         """Have a function called with the reason when the engine can answer no more."""

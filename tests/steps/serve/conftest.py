@@ -218,7 +218,8 @@ class ToldEngine(FakeEngine):
 @pytest.fixture(scope="session")
 def shared() -> Iterator[tuple[ToldEngine, httpx.Client]]:
     engine = ToldEngine()
-    service = Service(timeout_seconds=30.0, adapter_digest=DIGEST)
+    service = Service(timeout_seconds=30.0)
+    service.note_digest("demo", DIGEST)
     conversations = Conversations(engine, engine.tokenizer, name="demo")
     service.set_ready(Ready(engine, conversations, Admission(engine.slots, 16)))
     app = make_app(service, max_body_bytes=1 << 20, cors_origins=("https://app.example.com",))

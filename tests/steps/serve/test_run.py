@@ -32,12 +32,16 @@ from argotune.steps.contracts.services import (
 )
 from argotune.steps.deploy.join_process import join_process
 from argotune.steps.deploy.params import Params as DeployParams
+from argotune.steps.deploy.service_files import write_service_files
 from argotune.steps.push.layout import write_image
 from argotune.steps.serve.load import load_engine
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
 from tests.fakes.cuda import FakeCuda
+from tests.fakes.engine import FakeEngine
+from tests.fakes.services import DIGEST, write_service
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
+from tests.steps.tune.models import tiny_plan
 
 
 def start(
@@ -62,11 +66,12 @@ def start(
     )
 
 
-def ready_client(process: subprocess.Popen[str], tmp_path: Path) -> httpx.Client:
+def ready_client(tmp_path: Path, process: subprocess.Popen[str] | None = None) -> httpx.Client:
     """A client once /v1/models lists the adapter."""
     deadline = time.monotonic() + 90
     while not (tmp_path / "port").exists():
-        assert process.poll() is None, process.communicate()[1]
+        if process is not None:
+            assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.02)
     url = f"http://127.0.0.1:{int((tmp_path / 'port').read_text())}"
@@ -93,6 +98,38 @@ def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
     assert not (tmp_path / "port").exists()
 
 
+def test_replies_of_a_service_without_training_name_the_digest_of_each_adapter(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    adapters = {"docs": tuned.adapter_dir, "mail": tuned.adapter_dir}
+    plan_file = write_service(tmp_path / "work", adapters, model=tiny_plan().model)
+    params = Params(
+        model_dir=tuned.model_dir,
+        service_dir=write_service_files(plan_file, tmp_path / "files"),
+        name="it",
+        port=0,
+        port_file=tmp_path / "port",
+    )
+    engine, found = FakeEngine(), dict[str, str | None]()
+
+    def ask() -> None:
+        with contextlib.closing(ready_client(tmp_path)) as client:
+            for model in ("docs", "mail", "it", "acme/random"):
+                reply = client.post("/chat", json={"prompt": QUESTION, "model": model})
+                assert reply.status_code == 200
+                found[model] = reply.headers.get(ADAPTER_HEADER)
+            # The next probe ends the server.
+            engine.failure = "enough"
+            client.get("/health")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(PermanentError, match="enough"):
+        serve(params, lambda *_: engine)
+    asking.join()
+    assert found == {"docs": DIGEST, "mail": DIGEST, "it": None, "acme/random": None}
+
+
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
     adapters = tmp_path / "services" / "demo" / ADAPTERS
     shutil.copytree(tuned.adapter_dir, adapters / "another")
@@ -100,7 +137,7 @@ def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_p
     listener = listen(0)
     process = start(tuned, tmp_path, "--load-in-4bit=true", further, listener=listener)
     try:
-        with contextlib.closing(ready_client(process, tmp_path)) as client:
+        with contextlib.closing(ready_client(tmp_path, process)) as client:
             answer = {"response": ANSWER, "finish_reason": "stop"}
             another = {"prompt": QUESTION, "model": "another"}
             assert client.post("/chat", json=another).json() == answer
