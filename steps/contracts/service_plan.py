@@ -16,6 +16,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.serving import Rope
 from argotune.steps.contracts.training_plan import Hardware, Model
+from argotune.steps.contracts.vllm import Engine
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ class ServiceMemory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     weights_gb: float
     adapters_gb: float
     """Known when the plan step has fetched them; 0 before."""
+    step_gb: float = 0.0
+    """What vLLM computes at once, which it sets apart at its start."""
     context_gb: float
     """CUDA context and libraries."""
     answer_gb: float
@@ -69,6 +72,8 @@ class ServicePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Name of the workspace and of the service; requests without a model mean the base by it."""
     model: Model
     load_in_4bit: bool
+    engine: Engine = "transformers"
+    """What the servers compute with; plans of earlier versions, which do not say it, had that."""
     max_length: int
     """Longest question and answer together, tokens."""
     rope: Rope

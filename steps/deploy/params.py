@@ -18,7 +18,7 @@ from argotune.steps.common.values import (
 )
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
 from argotune.steps.contracts.versions import version_of
-from argotune.steps.contracts.vllm import Engine
+from argotune.steps.contracts.vllm import AskedEngine, Engine, engine_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
@@ -89,10 +89,10 @@ class Params:
     """Image of the server on transformers; required for target kubernetes."""
     vllm_image: str | None = None
     """Image of the server on vLLM; required for target kubernetes."""
-    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    engine: AskedEngine = "auto"
     """What the server computes with. auto: vLLM on a GPU, unless it may have to answer on its CPU,
-    has the base in 4 bits, or serves an adapter that vLLM does not. For target kubernetes; a server
-    on this machine is on transformers."""
+    has the base in 4 bits, or serves an adapter that vLLM does not; with a service plan: what that
+    says. For target kubernetes; a server on this machine is on transformers."""
     model_cache_claim: str | None = None
     """PersistentVolumeClaim of the model cache; required for target kubernetes."""
     image_pull_secret: str | None = None
@@ -327,13 +327,12 @@ class Params:
         """What the server computes with."""
         if self.target == "process":
             return "transformers"
-        if self.engine != "auto":
-            return self.engine
-        if self.service_plan is not None:
-            # vLLM's server reads one adapter and no service's directory.
-            return "transformers"
-        on_gpu = self.server_gpus() > 0
-        return "vllm" if on_gpu and not (self.allow_cpu or self.load_in_4bit) else "transformers"
+        return engine_of(
+            self.engine,
+            has_gpu=self.server_gpus() > 0,
+            allow_cpu=self.allow_cpu,
+            load_in_4bit=self.load_in_4bit,
+        )
 
     def server_memory(self) -> str:
         """Memory that the server requests."""

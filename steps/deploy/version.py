@@ -83,7 +83,8 @@ def complete(params: Params) -> tuple[Params, str]:
     there is no such version, or it is another workspace's.
     """
     if params.service_plan is not None:
-        return params, title_of(read_service_plan(params.service_plan))
+        service = read_service_plan(params.service_plan)
+        return dataclasses.replace(params, engine=service.engine), title_of(service)
     if params.plan_file is not None:
         plan = read_plan(params.plan_file)
         return with_engine(params, plan.lora), plan.model.title

@@ -111,8 +111,8 @@ SERVICE_WITHOUT: Mapping[str, Sequence[str]] = {
         "at-cost-limit",
         "keep-node-seconds",
     ),
-    # Strength is a copy's: an image cannot be changed. Only transformers' server has several.
-    "deploy": ("adapter-from", "serve-with", "engine"),
+    # Strength is a copy's: an image cannot be changed.
+    "deploy": ("adapter-from", "serve-with"),
     "release": ("keep-node-seconds",),
 }
 """Flags of these steps that are no settings there."""

@@ -23,7 +23,8 @@ import msgspec
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.base_contract import contract_of_adapter
 from argotune.steps.serve.engine.adapter_fit import check_fits
 from argotune.steps.serve.engine.growing_answer import GrowingAnswer, Pieces, read_pieces
 from argotune.steps.serve.engine.interface import (
@@ -35,7 +36,7 @@ from argotune.steps.serve.engine.interface import (
     UnknownAdapterError,
 )
 from argotune.steps.serve.engine.token_texts import TokenTexts
-from argotune.steps.vllm.engine_args import MOST_ADAPTERS, reason_against
+from argotune.steps.vllm.engine_args import MOST_ADAPTERS, reason_against, reason_against_files
 
 _logger = logging.getLogger(__name__)
 
@@ -113,11 +114,14 @@ class VllmEngine:
         contract: ServingContract,
         *,
         name: str,
-        directory: Path,
+        directory: Path | None,
         slots: int,
         max_rank: int,
     ) -> None:
-        """`start` is called in the engine's loop. Raises what it raises, and PermanentError."""
+        """`start` is called in the engine's loop. Raises what it raises, and PermanentError.
+
+        `name` and `directory` are the first adapter's; without a directory there is none.
+        """
         self.slots = slots
         self._max_rank = max_rank
         self._tokenizer = tokenizer
@@ -131,7 +135,8 @@ class VllmEngine:
         try:
             self._vllm = self._submit(_called(start)).result()
             self.base_contract = self._fitted(contract)
-            self._submit(self._load(name, directory, contract)).result()
+            if directory is not None:
+                self._submit(self._load(name, directory, contract)).result()
         except BaseException:
             self.close()
             raise
@@ -140,7 +145,7 @@ class VllmEngine:
                 _logger,
                 "memory for shorter conversations",
                 tokens=self.base_contract.max_length,
-                trained_for=contract.max_length,
+                wanted=contract.max_length,
             )
 
     @property
@@ -185,9 +190,10 @@ class VllmEngine:
 
         One that had the name answers until then, and what it has begun.
         """
-        contract = await asyncio.to_thread(read_contract, directory)
+        contract = await asyncio.to_thread(contract_of_adapter, directory, self.base_contract)
         check_fits(name, contract, self.base_contract, directory)
-        self._check_served(name, contract)
+        unread = await asyncio.to_thread(reason_against_files, directory)
+        self._check_served(name, contract, unread)
         await asyncio.wrap_future(self._submit(self._load(name, directory, contract)))
 
     async def remove_adapter(self, name: str) -> None:
@@ -213,9 +219,12 @@ class VllmEngine:
         length = min(contract.max_length, self._client.max_length)
         return msgspec.structs.replace(contract, max_length=length)
 
-    def _check_served(self, name: str, contract: ServingContract) -> None:
-        """Raise PermanentError for an adapter that this server has no place for."""
-        if reason := reason_against(contract):
+    def _check_served(self, name: str, contract: ServingContract, unread: str) -> None:
+        """Raise PermanentError for an adapter that this server has no place for.
+
+        `unread` is what vLLM would pass over of its files.
+        """
+        if reason := reason_against(contract) or unread:
             raise PermanentError(f"{reason}; give it a server of its own, on transformers")
         if contract.adapter.r > self._max_rank:
             raise PermanentError(

@@ -26,7 +26,6 @@ _VOLUME_REASONS = {"emptyDir": "it is empty", "image": "name the image as source
 _REFUSED_SETTINGS: Mapping[str, str] = {
     "deploy-to": "a file without training is there for its service",
     "serve-with": "a service without training names its adapters in inference.adapters",
-    "engine": "a service without training is served by transformers",
     "node-lifetime-seconds": _NODE_STAYS,
     "keep-node-seconds": _NODE_STAYS,
     "max-cost-usd": f"{_NODE_STAYS}, so a limit would end the service; `argotune plan` says its"

@@ -11,6 +11,7 @@ from argotune.steps.common.urls import redact
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.service_plan import dump_adapters
 from argotune.steps.contracts.start_adapter import NONE
+from argotune.steps.contracts.vllm import AskedEngine
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.service.params import Params as ServiceParams
@@ -194,6 +195,8 @@ def service_params(workspace: Workspace) -> ServiceParams:
         config=workspace.config,
         load_in_4bit=options.get("service-load-in-4bit") == "true",
         service_gpus=int(options["service-gpus"]) if options.get("service-gpus") else None,
+        engine=cast("AskedEngine", options.get("engine", "auto")),
+        allow_cpu=options.get("allow-cpu") == "true",
         instance_type=workspace.instance_type,
         provider=cast("ProviderName", provider_of(options)),
         model_source=workspace.model_source,

@@ -70,11 +70,14 @@ the value, and what is accepted; an unknown field is a problem too.
 `inference.template` is refused, as are `resource.count` above 1 and `resource.partition`. Requests mean
 the base model by the workspace's name. An adapter without `serving.json`, which argotune's have, is
 served with the base's chat template. One of another base, or with other rotary factors than the
-others, is refused by the step `plan`, which fetches them before anything costs money.
+others, is refused by the step `plan`, which fetches them before anything costs money. On a GPU the
+servers compute with vLLM, by the same rule as after a training (`argotune.dev/engine`). An adapter that
+vLLM does not serve, or would serve otherwise (DoRA, ranks above 512, `rank_pattern`, `alpha_pattern`,
+`modules_to_save`, `bias`), has `auto` take transformers with a warning, and `vllm` be refused.
 
-Of the annotations below a service has those about provider and node, `service-*`, `api-keys-secret`,
-`requests-per-minute`, `question`, `model-source`, `queue` and `priority-class`; the others are warned
-about. A node that is made for it lives as long as the service, so spot machines, limits of cost and of
+Of the annotations below a service has those about provider and node, `service-*`, `engine`,
+`api-keys-secret`, `requests-per-minute`, `question`, `model-source`, `queue` and `priority-class`; the
+others are warned about. A node that is made for it lives as long as the service, so spot machines, limits of cost and of
 a node's time are refused ([steps/nodes](../../steps/nodes/README.md#a-service-and-its-node)).
 
 ## Dataset files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from argotune.steps.contracts.service_plan import (
     directory_of,
 )
 from argotune.steps.contracts.serving import FILE_NAME, ServingContract, read_contract
+from argotune.steps.contracts.vllm import unservable_config
 from argotune.steps.plan.adapter_images import with_found_digest
 from argotune.steps.plan.service.make import FoundAdapters
 from argotune.steps.registry.adapter import copy_adapter, unpack_adapter
@@ -42,9 +43,10 @@ def fetch_adapters(
     fetched = [_fetch(each, work_dir / ADAPTERS, registry, volume_dir) for each in asked]
     places = {each.name: work_dir / ADAPTERS / directory_of(each) for each in fetched}
     contracts = {name: _contract_of(place) for name, place in places.items()}
+    configs = {name: _config_of(place) for name, place in places.items()}
     problems, warnings = list[str](), list[str]()
     for each in fetched:
-        contract, config = contracts[each.name], _config_of(places[each.name])
+        contract, config = contracts[each.name], configs[each.name]
         problems += _problems_of(each, contract, config, preset)
         if contract is None:
             warnings += _warnings_of(each, config, preset)
@@ -61,6 +63,12 @@ def fetch_adapters(
     return FoundAdapters(
         adapters=fetched,
         file_bytes=sum((place / _WEIGHTS).stat().st_size for place in places.values()),
+        largest_rank=max(map(_rank_of, configs.values()), default=0),
+        reasons_against_vllm=[
+            f"{name}: {reason}"
+            for name, config in configs.items()
+            if (reason := unservable_config(config))
+        ],
         rope=ropes.pop() if ropes else None,
         warnings=warnings,
     )
@@ -104,6 +112,11 @@ def _config_of(place: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {}
+
+
+def _rank_of(config: Mapping[str, Any]) -> int:
+    rank = config.get("r")
+    return rank if isinstance(rank, int) else 0
 
 
 def _problems_of(

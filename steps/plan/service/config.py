@@ -17,7 +17,8 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
     "vllm.cpu-offload-gb": _SIZED,
     "vllm.gpu-memory-utilization": _SIZED,
     "vllm.swap-space": _SIZED,
-    "vllm.max-num-seqs": "as many answers are given at once as the memory holds, at most 16",
+    "vllm.max-num-seqs": "as many answers are given at once as the memory holds, at most 16 on"
+    " transformers and 256 on vLLM",
     "vllm.tensor-parallel-size": "one server uses one GPU; more servers are service-replicas",
     "vllm.pipeline-parallel-size": "one server uses one GPU; more servers are service-replicas",
     "vllm.quantization": "the base is in 16 bits, in 4 with service-load-in-4bit",

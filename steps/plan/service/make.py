@@ -17,6 +17,7 @@ from argotune.steps.contracts.service_plan import (
 )
 from argotune.steps.contracts.serving import Rope, rope_choice
 from argotune.steps.contracts.training_plan import Hardware
+from argotune.steps.contracts.vllm import Engine, engine_of
 from argotune.steps.plan.alternatives import MOST_ALTERNATIVES, MOST_PRICE_RATIO
 from argotune.steps.plan.assemble import disk_of, model_of
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of
@@ -31,6 +32,7 @@ from argotune.steps.plan.request import (
 from argotune.steps.plan.service.config import read_inference_config
 from argotune.steps.plan.service.params import Params
 from argotune.steps.plan.service.size import (
+    AdapterSizes,
     ServiceJob,
     Size,
     fit,
@@ -45,6 +47,7 @@ from argotune.steps.registry.oci import parse_reference
 
 MOST_ADAPTERS = 10
 """As in Kaito."""
+_OTHER_ENGINES = "transformers, or auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,9 @@ class FoundAdapters:
 
     adapters: Sequence[ServedAdapter] = ()
     file_bytes: int = 0
+    largest_rank: int = 0
+    reasons_against_vllm: Sequence[str] = ()
+    """Adapters that vLLM does not serve, NAME: REASON."""
     rope: Rope | None = None
     """Rotary factors of their training; None: any will do."""
     warnings: Sequence[str] = ()
@@ -88,6 +94,7 @@ def make_service_plan(params: Params, found: FoundAdapters | None = None) -> Ser
         name=params.name,
         model=model_of(preset, params.model_source),
         load_in_4bit=params.load_in_4bit,
+        engine=request.job.engine,
         max_length=size.max_length,
         rope=rope,
         answers=size.answers,
@@ -110,6 +117,7 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
     known = found or FoundAdapters()
     problems, warnings = problems_of_name(params.name), list[str]()
     preset, catalogs = find_preset(params.preset, problems), sku_catalogs()
+    engine = _engine(params, known, problems, warnings)
     sku = find_sku(params.instance_type, params.provider, catalogs, problems)
     adapters = asked_adapters(params.adapters, problems)
     asked_length = read_inference_config(params.config, problems, warnings)
@@ -126,13 +134,28 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
         raise ParamsError(problems)
     job = ServiceJob(
         preset=preset,
+        engine=engine,
         load_in_4bit=params.load_in_4bit,
         asked_length=asked_length,
         most_length=most_length,
-        adapter_bytes=known.file_bytes,
+        adapters=AdapterSizes(
+            number=len(adapters),
+            file_bytes=known.file_bytes,
+            largest_rank=known.largest_rank,
+        ),
         skus=candidates(params.provider, sku, catalogs),
     )
     card = _card(params, job, sku, warnings)
+    if not card.gpus:
+        # With service-gpus 0 it is deploy that refuses it, by the settings.
+        if params.engine == "vllm" and params.provider != "local" and params.service_gpus is None:
+            raise ParamsError(
+                [
+                    f"engine: 'vllm', but {preset.name} is planned for a CPU; give service-gpus 1,"
+                    f" or take {_OTHER_ENGINES}"
+                ]
+            )
+        job = replace(job, engine="transformers")
     return ServiceRequest(job=job, adapters=adapters, sku=sku, card=card, warnings=warnings)
 
 
@@ -156,15 +179,20 @@ def problem_of_machine(request: ServiceRequest) -> str:
     if not reason or other is None:
         return reason and f"{request.sku.name}: {reason}; no SKU of the table fits"
     ways = f"instance type {describe(other)}"
-    smaller = replace(request.job, load_in_4bit=True)
-    if not request.job.load_in_4bit and not fit(smaller, request.sku).reason:
+    plain = replace(request.job, engine="transformers")
+    if request.job != plain and not fit(plain, request.sku).reason:
+        ways += ", or engine transformers"
+    smaller = replace(plain, load_in_4bit=True)
+    if plain != smaller and not fit(smaller, request.sku).reason:
         ways += ", or service-load-in-4bit true"
     return f"{request.sku.name}: {reason}; what fits is {ways}"
 
 
-def service_alternatives(params: Params, plan: ServicePlan) -> tuple[str, ...]:
+def service_alternatives(
+    params: Params, plan: ServicePlan, found: FoundAdapters | None = None
+) -> tuple[str, ...]:
     """Names of other SKUs that hold the same context, cheapest first; empty without a price."""
-    request = read_service_request(params)
+    request = read_service_request(params, found)
     planned = request.sku
     if planned is None or planned.price_usd_per_hour is None or not plan.hardware.gpus:
         return ()
@@ -226,6 +254,30 @@ def _adapter_problems(adapters: Sequence[AskedAdapter]) -> Iterator[str]:
                 parse_reference(each.image)
         except ValueError as error:
             yield f"adapters: {each.name}: {error}"
+
+
+def _engine(
+    params: Params, found: FoundAdapters, problems: list[str], warnings: list[str]
+) -> Engine:
+    """What the servers compute with if they have a GPU."""
+    if params.provider == "local":
+        return "transformers"
+    engine = engine_of(
+        params.engine, has_gpu=True, allow_cpu=params.allow_cpu, load_in_4bit=params.load_in_4bit
+    )
+    if engine != "vllm" or not found.reasons_against_vllm:
+        return engine
+    if params.engine == "vllm":
+        problems += [
+            f"adapters: {reason}; take engine {_OTHER_ENGINES}, or leave the adapter out"
+            for reason in found.reasons_against_vllm
+        ]
+    else:
+        warnings += [
+            f"adapter {reason}, so the service runs on transformers"
+            for reason in found.reasons_against_vllm
+        ]
+    return "transformers"
 
 
 def _not_found_yet(asked: AskedAdapter) -> ServedAdapter:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.vllm import AskedEngine
 from argotune.steps.nodes.providers import ProviderName
 
 
@@ -27,6 +28,12 @@ class Params:
     """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers."""
     service_gpus: int | None = None
     """GPUs of the server; empty: one, if the machine has any; 0: it runs on a CPU."""
+    engine: AskedEngine = "auto"
+    """What the servers compute with. auto: vLLM on a GPU, unless they may have to answer on their
+    CPUs, have the base in 4 bits, or an adapter is one that vLLM does not serve. With provider
+    local, whose servers are processes of this machine, transformers whatever it says."""
+    allow_cpu: bool = False
+    """Whether the server may answer on its CPU where it can use none of its GPUs."""
     instance_type: str | None = None
     """Cloud SKU of the node, e.g. Standard_NC24ads_A100_v4; empty: this machine, or nodes that
     exist."""

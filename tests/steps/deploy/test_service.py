@@ -7,17 +7,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import SERVES, read_in_service
-from argotune.steps.contracts.service_plan import ADAPTERS, PLAN
+from argotune.steps.contracts.service_plan import (
+    ADAPTERS,
+    PLAN,
+    read_service_plan,
+    write_service_plan,
+)
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
 from argotune.steps.deploy.service_files import write_service_files
-from argotune.steps.deploy.version import record_version
+from argotune.steps.deploy.version import complete, record_version
 from argotune.steps.nodes.labels import NODE_LABEL, NODE_RUN_LABEL, RUN_LABEL
 from argotune.steps.nodes.made_node import NODE_ANNOTATION, node_of_service
 from tests.fakes.adapter import write_adapter
@@ -101,6 +107,26 @@ def test_a_service_is_deployed_from_the_model_cache(service: str, plan_file: Pat
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["models", "scratch"]
     assert RUN_LABEL in json.dumps(pod["spec"]["affinity"])
     assert NODE_RUN_LABEL not in cluster.objects[DEPLOYMENT]["metadata"]["labels"]
+
+
+def test_a_service_that_is_planned_on_vllm_has_its_image(service: str, plan_file: Path) -> None:
+    write_service_plan(
+        plan_file, msgspec.structs.replace(read_service_plan(plan_file), engine="vllm")
+    )
+    wanted, _ = complete(params(plan_file, gpus=1))
+    cluster = Cluster(on_apply=rolls_out)
+    deploy(cluster, service, wanted)
+    pod = cluster.objects[DEPLOYMENT]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "acr.io/argotune-vllm:1"
+    assert container["command"] == ["python", "-m", "argotune.steps.vllm"]
+    assert [arg for arg in container["args"] if arg.startswith("--service-dir=")]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    # auto alone would have it on vLLM too, but the plan knows the adapters.
+    write_service_plan(
+        plan_file, msgspec.structs.replace(read_service_plan(plan_file), engine="transformers")
+    )
+    assert complete(params(plan_file, gpus=1))[0].server_engine() == "transformers"
 
 
 def test_the_runs_node_becomes_the_services_when_it_has_answered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -35,7 +36,7 @@ ASKED = Question(
 )
 
 
-def make(vllm: FakeVllm, directory: Path) -> VllmEngine:
+def make(vllm: FakeVllm, directory: Path | None) -> VllmEngine:
     return VllmEngine(
         lambda: vllm,
         vllm.tokenizer,
@@ -226,6 +227,28 @@ def test_what_this_server_cannot_serve_is_refused_with_the_reason(
     assert set(engine.adapters()) == {"demo"}
 
 
+def test_a_base_without_an_adapter_of_its_own_serves_those_of_anybody(
+    vllm: FakeVllm, tmp_path: Path
+) -> None:
+    config = {"r": 8, "lora_alpha": 16, "target_modules": ["qkv_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    engine = make(vllm, None)
+    try:
+        assert (vllm.loras, engine.adapters()) == ([], {})
+        asyncio.run(engine.add_adapter("foreign", tmp_path))
+        assert engine.adapters()["foreign"].chat_template == CONTRACT.chat_template
+        foreign, base = (dataclasses.replace(ASKED, adapter=name) for name in ("foreign", None))
+        assert asyncio.run(text_of(engine, foreign)) == ANSWER
+        assert asyncio.run(text_of(engine, base)) == "I am the base."
+        (tmp_path / "adapter_config.json").write_text(
+            json.dumps({**config, "alpha_pattern": {"qkv_proj": 4}})
+        )
+        with pytest.raises(PermanentError, match="has alpha_pattern, which vLLM does not follow"):
+            asyncio.run(engine.add_adapter("other", tmp_path))
+    finally:
+        engine.close()
+
+
 def test_a_server_holds_so_many_adapters(engine: VllmEngine, tmp_path: Path) -> None:
     async def add() -> None:
         for number in range(MOST_ADAPTERS):
@@ -250,7 +273,7 @@ def test_memory_for_shorter_conversations_is_told_and_kept_to(
 ) -> None:
     engine = make(FakeVllm(max_length=100), tmp_path)
     assert engine.base_contract.max_length == engine.adapters()["demo"].max_length == 100
-    assert "memory for shorter conversations tokens=100 trained_for=128" in caplog.text
+    assert "memory for shorter conversations tokens=100 wanted=128" in caplog.text
     engine.close()
 
 

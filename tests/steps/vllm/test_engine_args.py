@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from argotune.steps.common.errors import PermanentError
@@ -73,6 +74,33 @@ def test_further_adapters_have_room_where_there_may_be_some() -> None:
     alone, several = args(), args(adapters_dir=Path("/adapters"))
     assert (alone["max_loras"], alone["max_cpu_loras"]) == (1, 2)
     assert several["max_cpu_loras"] > several["max_loras"] > 1
+
+
+def test_a_service_has_room_for_its_own_adapters_and_no_more() -> None:
+    base = with_rank(0)
+    assert "enable_lora" not in args(base)
+    three, ten = (args(base, further=(CONTRACT,) * number) for number in (3, 10))
+    assert (three["max_lora_rank"], three["max_loras"], three["max_cpu_loras"]) == (8, 3, 4)
+    assert (ten["max_loras"], ten["max_cpu_loras"]) == (8, 11)
+
+
+def test_a_gpu_has_the_shares_that_services_are_planned_with() -> None:
+    found = args(slots=4000)
+    assert (found["gpu_memory_utilization"], found["max_num_batched_tokens"]) == (0.9, 4000)
+    assert "gpu_memory_utilization" not in args(capability=None)
+
+
+def test_a_short_context_has_the_long_factors_that_its_adapters_were_trained_with() -> None:
+    config = SimpleNamespace(
+        num_attention_heads=32,
+        max_position_embeddings=131072,
+        rope_parameters={"original_max_position_embeddings": 4096},
+    )
+    long = msgspec.structs.replace(CONTRACT, rope="long")
+    assert args(long, config=config)["max_model_len"] == 4097
+    assert (
+        args(msgspec.structs.replace(long, max_length=9000), config=config)["max_model_len"] == 9000
+    )
 
 
 def test_several_gpus_share_the_model() -> None:

@@ -238,7 +238,7 @@ def test_a_machine_on_which_it_does_not_fit_is_refused_with_one_on_which_it_does
     with pytest.raises(WorkspaceError) as caught:
         load_service([("one.yaml", text)], overrides={})
     (problem,) = caught.value.problems
-    assert "30.5 GB of one GPU, but A10 has 24.2 GB" in problem
+    assert "35.3 GB of one GPU, but A10 has 24.2 GB" in problem
     assert "Standard_NC24ads_A100_v4" in problem
     assert "service-load-in-4bit true" in problem
     planned = load_service([("one.yaml", text)], overrides={}, substitute=True)

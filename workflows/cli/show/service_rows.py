@@ -10,6 +10,7 @@ from rich.text import Text
 
 from argotune.presets.loader import sku_catalogs
 from argotune.steps.contracts.service_plan import ServedAdapter, ServicePlan
+from argotune.steps.contracts.vllm import ENGINE_NAMES, GPU_MEMORY_SHARE
 from argotune.steps.plan.planning import (
     ServiceFit,
     ServiceParams,
@@ -21,6 +22,7 @@ from argotune.workflows.cli.show.plan_rows import Row, model_row, price_lines
 from argotune.workflows.cli.show.plan_tables import print_rows
 
 _HOURS_OF_DAY = 24
+_OF_VLLM = f"; vLLM takes {GPU_MEMORY_SHARE:.0%} of a GPU's memory"
 
 
 def print_service_plan(
@@ -42,6 +44,7 @@ def service_rows(plan: ServicePlan, *, makes_node: bool) -> list[Row]:
     return [
         model_row(plan.model),
         Row(name="weights", value=bits),
+        Row(name="engine", value=ENGINE_NAMES[plan.engine]),
         *_adapter_rows(plan.adapters),
         Row(
             name="context",
@@ -56,20 +59,22 @@ def service_rows(plan: ServicePlan, *, makes_node: bool) -> list[Row]:
 
 def service_memory_rows(plan: ServicePlan) -> list[Row]:
     """List the terms of the memory estimate; the last row is the least that is needed."""
-    memory = plan.memory
+    memory, on_vllm = plan.memory, plan.engine == "vllm"
     rows = [
         ("weights", memory.weights_gb, ""),
+        *([("step", memory.step_gb, "what vLLM computes at once")] if on_vllm else []),
         ("context", memory.context_gb, "CUDA and libraries"),
         (
             "answer",
             memory.answer_gb,
             f"keys and values of {plan.max_length} tokens; a quarter more is kept free beside them",
         ),
-        ("least", memory.total_gb, "with one answer"),
+        ("least", memory.total_gb, "with one answer" + (_OF_VLLM if on_vllm else "")),
     ]
     if plan.adapters:
         unknown = all(not each.digest for each in plan.adapters)
-        note = "not fetched yet" if unknown else "in float32"
+        known = "those computed together, in 16 bits" if on_vllm else "in float32"
+        note = "not fetched yet" if unknown else known
         rows.insert(1, ("adapters", memory.adapters_gb, note))
     return [Row(name=name, value=f"{size:.2f} GB", note=note) for name, size, note in rows]
 

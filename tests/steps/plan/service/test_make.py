@@ -39,18 +39,21 @@ def test_keys_and_values_are_counted_as_published() -> None:
 
 
 def test_the_longest_context_is_planned_that_one_gpu_holds() -> None:
-    plan = make_service_plan(params(preset="phi-3-mini-128k-instruct"))
+    asked = params(preset="phi-3-mini-128k-instruct", engine="transformers")
+    plan = make_service_plan(asked)
     # 7.6 GB of weights leave 15.8 of 24.2 GB, of which 80 % hold 32,000 tokens of 393 KB.
     assert (plan.max_length, plan.answers, plan.rope) == (32000, 1, "long")
     assert plan.memory.weights_gb == pytest.approx(7.64, abs=0.01)
-    larger = make_service_plan(params(preset="phi-3-mini-128k-instruct", instance_type=A100))
+    larger = make_service_plan(
+        params(preset="phi-3-mini-128k-instruct", engine="transformers", instance_type=A100)
+    )
     assert larger.max_length == 131072
 
 
 def test_an_asked_length_gives_more_answers_at_once_and_the_short_factors() -> None:
     config = "vllm:\n  max-model-len: 4096\n"
     plan = make_service_plan(params(preset="phi-3-mini-128k-instruct", config=config))
-    assert (plan.max_length, plan.answers, plan.rope) == (4096, 7, "short")
+    assert (plan.max_length, plan.answers, plan.rope) == (4096, 6, "short")
 
 
 def test_a_length_beyond_the_model_is_refused() -> None:
@@ -84,14 +87,75 @@ def test_adapters_take_memory_and_bound_the_context() -> None:
     found = FoundAdapters(
         adapters=[ServedAdapter(name="docs", digest=f"sha256:{64 * '1'}")],
         file_bytes=500_000_000,
+        largest_rank=16,
         rope="short",
     )
-    asked = params(preset="phi-3-mini-128k-instruct", adapters='[{"name": "docs"}]')
+    asked = params(
+        preset="phi-3-mini-128k-instruct", adapters='[{"name": "docs"}]', engine="transformers"
+    )
     plan = make_service_plan(asked, found)
     assert (plan.max_length, plan.rope, plan.memory.adapters_gb) == (4096, "short", 1.0)
     assert [each.digest for each in plan.adapters] == [f"sha256:{64 * '1'}"]
     # Before they are fetched.
     assert [each.digest for each in make_service_plan(asked).adapters] == [""]
+
+
+def test_on_vllm_a_step_and_places_for_adapters_take_memory() -> None:
+    ten = [ServedAdapter(name=f"a{n}", digest=f"sha256:{64 * '1'}") for n in range(10)]
+    found = FoundAdapters(adapters=ten, file_bytes=1_000_000, largest_rank=17)
+    adapters = json.dumps([{"name": each.name, "image": "acme/a:v1"} for each in ten])
+    plan = make_service_plan(params(preset="phi-3-mini-128k-instruct", adapters=adapters), found)
+    assert (plan.engine, plan.answers) == ("vllm", 1)
+    # 2048 tokens with 143 KB of a block, and 256 answers with 24 bytes for each of 32,064 words.
+    assert plan.memory.step_gb == pytest.approx(0.2936 + 0.1970, abs=0.001)
+    # Eight places of rank 32: on the layers of 32 blocks and at both ends.
+    assert plan.memory.adapters_gb == pytest.approx(
+        8 * 2 * 32 * (32 * 49152 + 70272) / 1e9, abs=0.001
+    )
+    assert plan.max_length < make_service_plan(params(preset="phi-3-mini-128k-instruct")).max_length
+    short = "vllm: {max-model-len: 256}"
+    assert make_service_plan(params(config=short, instance_type=A100)).answers == 256
+
+
+@pytest.mark.parametrize(
+    ("values", "engine"),
+    [
+        ({}, "vllm"),
+        ({"engine": "transformers"}, "transformers"),
+        ({"load_in_4bit": True}, "transformers"),
+        ({"allow_cpu": True}, "transformers"),
+        ({"service_gpus": 0}, "transformers"),
+        ({"provider": "local", "engine": "vllm"}, "transformers"),
+        ({"provider": "existing", "instance_type": None, "preset": "tiny"}, "transformers"),
+    ],
+)
+def test_the_engine_is_vllm_on_gpus(values: dict[str, Any], engine: str) -> None:
+    assert make_service_plan(params(**values)).engine == engine
+
+
+def test_vllm_without_a_gpu_is_refused() -> None:
+    with pytest.raises(ParamsError, match="engine: 'vllm', but tiny is planned for a CPU; give"):
+        make_service_plan(
+            params(provider="existing", instance_type=None, preset="tiny", engine="vllm")
+        )
+
+
+def test_an_adapter_that_vllm_does_not_serve_has_transformers_or_is_refused() -> None:
+    found = FoundAdapters(reasons_against_vllm=["docs: the adapter is a DoRA adapter"])
+    plan = make_service_plan(params(), found)
+    assert plan.engine == "transformers"
+    assert plan.warnings == [
+        "adapter docs: the adapter is a DoRA adapter, so the service runs on transformers"
+    ]
+    with pytest.raises(ParamsError, match="adapters: docs: the adapter is a DoRA adapter; take"):
+        make_service_plan(params(engine="vllm"), found)
+
+
+def test_what_fits_on_transformers_alone_is_refused_with_that_way() -> None:
+    config = "vllm: {max-model-len: 30000}"
+    asked = params(preset="phi-3-mini-128k-instruct", config=config)
+    with pytest.raises(ParamsError, match=r" on vLLM .*, or engine transformers, or service-load"):
+        make_service_plan(asked)
 
 
 def test_all_problems_of_adapters_are_told_at_once() -> None:

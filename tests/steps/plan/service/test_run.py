@@ -66,6 +66,32 @@ def test_an_adapter_of_anybody_is_taken_with_warnings(tmp_path: Path) -> None:
     assert "it has no serving.json, so it is served with the base model's chat" in result.warnings
 
 
+def test_an_adapter_that_vllm_would_serve_otherwise_has_the_service_on_transformers(
+    tmp_path: Path,
+) -> None:
+    directory = foreign(
+        tmp_path, base_model_name_or_path="argotune/tiny", r=4, rank_pattern={"o_proj": 2}
+    )
+    asked: dict[str, Any] = {
+        "volume_dir": directory,
+        "provider": "existing",
+        "service_gpus": 1,
+    }
+    result = planned(tmp_path, {"name": "docs"}, **asked)
+    assert read_service_plan(tmp_path / "work" / PLAN).engine == "transformers"
+    assert (
+        "adapter docs: the adapter's adapter_config.json has rank_pattern, which vLLM does not"
+        " follow, so the service runs on transformers" in result.warnings
+    )
+    with pytest.raises(ParamsError, match="has rank_pattern, which vLLM does not follow; take"):
+        planned(tmp_path, {"name": "docs"}, engine="vllm", **asked)
+    (directory / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 512}))
+    planned(tmp_path, {"name": "docs"}, **asked)
+    plan = read_service_plan(tmp_path / "work" / PLAN)
+    assert plan.engine == "vllm"
+    assert plan.memory.adapters_gb > 0
+
+
 def test_an_adapter_on_the_claim_is_copied_whatever_lies_beside_it(tmp_path: Path) -> None:
     directory = foreign(tmp_path, base_model_name_or_path="argotune/tiny")
     (directory / "optimizer.pt").write_bytes(b"no")
