@@ -13,7 +13,7 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from argotune.steps.common import log
@@ -39,7 +39,7 @@ class AdaptersDir:
         directory: Path,
         engine: Engine,
         *,
-        reserved: str,
+        reserved: Collection[str],
         note_digest: Callable[[str, str | None], None],
     ) -> None:
         """`note_digest` is told of which image the adapter of a name is; None: it is not known."""
@@ -47,7 +47,7 @@ class AdaptersDir:
         self._engine = engine
         self._note_digest = note_digest
         self._reserved = reserved
-        """Name of the adapter that the server was started with."""
+        """Names of what the server was started with."""
         self._seen: dict[str, _Version] = {}
         """What was served or refused, by name."""
         self._served: set[str] = set()
@@ -85,8 +85,8 @@ class AdaptersDir:
 
     async def _add(self, name: str) -> None:
         try:
-            if name == self._reserved:
-                raise PermanentError(f"{name!r} is the name of the server's first adapter")
+            if name in self._reserved:
+                raise PermanentError(f"{name!r} is the name of what the server was started with")
             digest = _digest_in(self._directory / name)
             await self._engine.add_adapter(name, self._directory / name)
         except (PermanentError, EngineError) as error:

@@ -189,7 +189,7 @@ class _Loading(threading.Thread):
             adapters = AdaptersDir(
                 params.adapters_dir,
                 engine,
-                reserved=params.name,
+                reserved={params.name, *engine.adapters()},
                 note_digest=self._service.note_digest,
             )
             asyncio.run(adapters.follow())

@@ -184,8 +184,11 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
 
 
 def _joining_flags(params: Params) -> list[str]:
-    """Where adapters of other runs join; a service without training names its own ones alone."""
-    if params.service_plan is not None:
+    """Where adapters of other runs join.
+
+    On vLLM a service without training has no memory planned for others than its own.
+    """
+    if params.service_plan is not None and params.server_engine() == "vllm":
         return []
     return [literal(f"--adapters-dir={MODELS}/{joined_path(params.name)}")]
 

@@ -7,6 +7,15 @@ from typing import Any
 
 from argotune.steps.deploy.manifests.deployment import MODELS
 
+_TAKES_NONE = (
+    "it is a service without training on vLLM, which has the adapters of its file alone: name the"
+    " adapter's image there, or serve it with argotune.dev/engine: transformers"
+)
+_TOO_OLD = (
+    "an earlier version of argotune deployed it, and it takes no adapters; its workspace's next"
+    " run, or a rollback, brings one that does"
+)
+
 
 def served_model_dir(pod: Mapping[str, Any]) -> str:
     """Directory below the model cache of the base that servers of this pod's spec have."""
@@ -22,10 +31,7 @@ def differences(
     the keys of its clients.
     """
     if "--adapters-dir" not in _flags(pod):
-        yield (
-            "an earlier version of argotune deployed it, and it takes no adapters; its workspace's"
-            " next run, or a rollback, brings one that does"
-        )
+        yield _TAKES_NONE if "--service-dir" in _flags(pod) else _TOO_OLD
     served = served_model_dir(pod)
     if model_dir is not None and served != model_dir:
         yield f"it serves the base {served}, and the adapter belongs to {model_dir}"

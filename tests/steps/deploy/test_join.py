@@ -159,6 +159,13 @@ def test_what_differs_is_said_at_once(world: World) -> None:
     assert world.refused(digest) == ("serve-with phi: there is no such service in namespace team")
 
 
+def test_a_service_without_training_on_vllm_has_no_room_for_others(world: World) -> None:
+    world.flags[:] = ["--model-dir=/argotune/models/microsoft--Phi-3/abc", "--service-dir=/s"]
+    refusal = world.refused(world.push())
+    assert refusal.startswith("serve-with phi: it is a service without training on vLLM, which has")
+    assert refusal.endswith("or serve it with argotune.dev/engine: transformers")
+
+
 def test_a_refusal_of_a_server_takes_nothing_out_of_service(world: World) -> None:
     # Of an earlier try.
     world.cluster.logs["phi-1"] += f"{REFUSAL.replace('12:00', '11:00')}\n"

@@ -103,6 +103,7 @@ def test_a_service_is_deployed_from_the_model_cache(service: str, plan_file: Pat
     folder = f"adapters/phi/{wanted.served_digest().removeprefix('sha256:')[:16]}"
     assert f"--service-dir=/argotune/models/{folder}" in container["args"]
     assert not [arg for arg in container["args"] if arg.startswith("--adapter-d")]
+    assert "--adapters-dir=/argotune/models/joined/phi" in container["args"]
     assert (wanted.cache_dir / folder / ADAPTERS / "docs" / "adapter_model.safetensors").is_file()
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["models", "scratch"]
     assert RUN_LABEL in json.dumps(pod["spec"]["affinity"])
@@ -121,6 +122,7 @@ def test_a_service_that_is_planned_on_vllm_has_its_image(service: str, plan_file
     assert container["image"] == "acr.io/argotune-vllm:1"
     assert container["command"] == ["python", "-m", "argotune.steps.vllm"]
     assert [arg for arg in container["args"] if arg.startswith("--service-dir=")]
+    assert not [arg for arg in container["args"] if arg.startswith("--adapters-dir=")]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
     # auto alone would have it on vLLM too, but the plan knows the adapters.
     write_service_plan(

@@ -18,7 +18,7 @@ DIGEST = f"sha256:{'5' * 64}"
 
 def follower(directory: Path, engine: FakeEngine, service: Service | None = None) -> AdaptersDir:
     service = service or make_service(engine)
-    return AdaptersDir(directory, engine, reserved="demo", note_digest=service.note_digest)
+    return AdaptersDir(directory, engine, reserved={"demo"}, note_digest=service.note_digest)
 
 
 def put(directory: Path, name: str, *, digest: str | None = None) -> None:
@@ -101,7 +101,7 @@ def test_what_is_refused_is_said_once_and_takes_nothing_out_of_service(
         asyncio.run(adapters.follow())
     refusals = [record.message for record in caplog.records]
     assert refusals == [
-        "adapter demo is refused: 'demo' is the name of the server's first adapter",
+        "adapter demo is refused: 'demo' is the name of what the server was started with",
         "adapter first is refused, and the one before stays in service: "
         f"{tmp_path}/first/serving.json: not a serving contract: Input data was truncated",
     ]

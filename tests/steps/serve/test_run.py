@@ -22,7 +22,7 @@ from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.listener import listen, take_listener
 from argotune.steps.contracts.model_cache import Origin, mark_complete
-from argotune.steps.contracts.served import ADAPTER_HEADER
+from argotune.steps.contracts.served import ADAPTER_HEADER, DIGEST_FILE
 from argotune.steps.contracts.services import (
     ADAPTERS,
     RECORD,
@@ -103,9 +103,15 @@ def test_replies_of_a_service_without_training_name_the_digest_of_each_adapter(
 ) -> None:
     adapters = {"docs": tuned.adapter_dir, "mail": tuned.adapter_dir}
     plan_file = write_service(tmp_path / "work", adapters, model=tiny_plan().model)
+    # Of other runs; the name of one of its own is not given to one of them.
+    joined, digest = tmp_path / "joined", f"sha256:{'5' * 64}"
+    for name in ("docs", "joined"):
+        shutil.copytree(tuned.adapter_dir, joined / name)
+        (joined / name / DIGEST_FILE).write_text(digest)
     params = Params(
         model_dir=tuned.model_dir,
         service_dir=write_service_files(plan_file, tmp_path / "files"),
+        adapters_dir=joined,
         name="it",
         port=0,
         port_file=tmp_path / "port",
@@ -114,7 +120,7 @@ def test_replies_of_a_service_without_training_name_the_digest_of_each_adapter(
 
     def ask() -> None:
         with contextlib.closing(ready_client(tmp_path)) as client:
-            for model in ("docs", "mail", "it", "acme/random"):
+            for model in ("docs", "mail", "it", "acme/random", "joined"):
                 reply = client.post("/chat", json={"prompt": QUESTION, "model": model})
                 assert reply.status_code == 200
                 found[model] = reply.headers.get(ADAPTER_HEADER)
@@ -127,7 +133,8 @@ def test_replies_of_a_service_without_training_name_the_digest_of_each_adapter(
     with pytest.raises(PermanentError, match="enough"):
         serve(params, lambda *_: engine)
     asking.join()
-    assert found == {"docs": DIGEST, "mail": DIGEST, "it": None, "acme/random": None}
+    none = {"it": None, "acme/random": None}
+    assert found == {"docs": DIGEST, "mail": DIGEST, "joined": digest, **none}
 
 
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
