@@ -16,13 +16,14 @@ from typing import Any
 
 from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object
-from tests.e2e.pods import dataset, registry
+from tests.e2e.pods import dataset, registry, webhook
 from tests.fakes.registry import PASSWORD, USER, docker_config
 
 DATASET_FILE = "python-docs.parquet"
 MODELS_CLAIM = "argotune-models"
 CA_CONFIG_MAP = "argotune-ca"
 PUSH_SECRET = "argotune-push"
+NOTIFY_SECRET = "argotune-notify"
 _REPOSITORY = Path(__file__).parent.parent.parent
 _PACKAGES = (
     "tests/fakes/http.py",
@@ -68,9 +69,9 @@ class Doubles:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def ask(self, url: str, prompt: str) -> Answer:
-        """POST a prompt from a pod of the namespace."""
-        answer = json.loads(self._workbench("tests.e2e.pods.ask", url, prompt))
+    def ask(self, url: str, prompt: str, *models: str) -> Answer:
+        """POST a prompt from a pod of the namespace, for a model by name or for the service's."""
+        answer = json.loads(self._workbench("tests.e2e.pods.ask", url, prompt, *models))
         return Answer(response=answer["response"], details=answer)
 
     @contextmanager
@@ -103,6 +104,10 @@ class Doubles:
         )  # fmt: skip
         return answer
 
+    def told(self) -> list[Object]:
+        """The messages that the webhook got."""
+        return [json.loads(line) for line in self._cluster.log("webhook").splitlines()]
+
     def put_model(self, cache_dir: Path, directory: Path) -> None:
         """Copy a model of this machine's cache, below it, into the cluster's."""
         archive = io.BytesIO()
@@ -128,6 +133,11 @@ def hosts(namespace: str) -> tuple[str, str]:
     return f"dataset.{namespace}.svc:80", f"registry.{namespace}.svc:443"
 
 
+def webhook_host(namespace: str) -> str:
+    """HOST:PORT of the webhook."""
+    return f"webhook.{namespace}.svc:80"
+
+
 def put_up(
     cluster: Cluster,
     image: str,
@@ -144,6 +154,8 @@ def put_up(
         _login_secret(PUSH_SECRET, logins),
         _service("dataset", 80, dataset.PORT),
         _service("registry", 443, registry.PORT),
+        _service("webhook", 80, webhook.PORT),
+        _secret_of(NOTIFY_SECRET, url=f"http://{webhook_host(cluster.namespace)}/"),
         _pod(
             "dataset",
             image,
@@ -158,6 +170,7 @@ def put_up(
             {"/tls": {"secret": {"secretName": "registry-tls"}}},
             port=registry.PORT,
         ),
+        _pod("webhook", image, ["tests.e2e.pods.webhook"], {}, port=webhook.PORT),
         _pod(
             "workbench",
             image,
@@ -237,6 +250,10 @@ def _key(path: Path) -> str:
     return str(path.relative_to(_REPOSITORY)).replace("/", ".")
 
 
+def _secret_of(name: str, **texts: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts}
+
+
 def _config_map(name: str, file: Path) -> Object:
     data = {file.name: base64.b64encode(file.read_bytes()).decode()}
     metadata = {"name": name}
@@ -244,8 +261,7 @@ def _config_map(name: str, file: Path) -> Object:
 
 
 def _secret(name: str, files: Mapping[str, Path]) -> Object:
-    data = {key: path.read_text() for key, path in files.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+    return _secret_of(name, **{key: path.read_text() for key, path in files.items()})
 
 
 def _login_secret(name: str, logins: Sequence[Login]) -> Object:

@@ -33,6 +33,10 @@ AKS_CLUSTER_ID = (
 )
 AZURE_CLIENT_ID = "66666666-7777-8888-9999-000000000000"
 KARPENTER_NODE_CLASS = "karpenter.test/TestNodeClass/default"
+SCORER = "length"
+"""Name of the scorer in the installation."""
+OUTPUT_CLAIM = "adapters"
+"""PersistentVolumeClaim to which runs may copy their adapters."""
 RUN_SECONDS = 900
 """Longest wait for a run beside many others."""
 _INSTALL_SECONDS = 180
@@ -200,6 +204,7 @@ def training_config(
     *,
     learning_rate: float = 5.0e-3,
     names_gpu: bool = True,
+    checks: Sequence[Object] = (),
 ) -> str:
     """Kaito's training_config.yaml for so many optimizer steps; an instance type says itself which
     GPU it has."""
@@ -210,11 +215,13 @@ def training_config(
     }
     if save_steps is not None:
         training["save_steps"] = save_steps
-    ours: dict[str, int | float] = {
+    ours: Object = {
         "validation_share": 0.1,
         "micro_batch_tokens": 512,
         "tokens_per_step": 512,
     }
+    if checks:
+        ours["checks"] = [*checks]
     if names_gpu:
         # Of the node that says it has a GPU; tiny is tuned on its CPU.
         ours |= {"gpus": 1, "gpu_memory_gib": 16}
@@ -294,13 +301,22 @@ def images() -> str:
     return registry
 
 
+def scorer_image() -> str | None:
+    """E2E_SCORER: the image of tests/e2e/scorer, where somebody made it."""
+    return os.environ.get("E2E_SCORER")
+
+
 def tag() -> str:
     """E2E_TAG: the step images' tag."""
     return os.environ.get("E2E_TAG", "0.1.0")
 
 
 def _install(cluster: Cluster, authority: Path, registries: Sequence[str]) -> None:
-    internal_hosts = [doubles.hosts(cluster.namespace)[0], *registries]
+    internal_hosts = [
+        doubles.hosts(cluster.namespace)[0],
+        doubles.webhook_host(cluster.namespace),
+        *registries,
+    ]
     argotune(
         "install",
         f"--namespace={cluster.namespace}",
@@ -312,6 +328,8 @@ def _install(cluster: Cluster, authority: Path, registries: Sequence[str]) -> No
         f"--aks-cluster-id={AKS_CLUSTER_ID}",
         f"--azure-client-id={AZURE_CLIENT_ID}",
         f"--karpenter-node-class={KARPENTER_NODE_CLASS}",
+        f"--allow-output-claim={OUTPUT_CLAIM}",
+        *(f"--scorer-image={SCORER}={image}" for image in [scorer_image()] if image),
         *(f"--allow-host={host}" for host in internal_hosts),
         f"--ca-file={authority}",
         seconds=_INSTALL_SECONDS,

@@ -1,22 +1,24 @@
 """A service over three trainings: a good one, a bad one that does not go live, a better one that a
 person lets go live, and the way back; then it is restarted, and its pods leave their nodes. Eight
-clients ask meanwhile. Costs three runs of the real steps, a rollback, and four starts of a server,
-about two minutes on two cores."""
+clients ask meanwhile, a scorer of the user's judges the first one, a webhook is told of it, and in
+the end both versions are measured beside their base. Costs three runs of the real steps, a
+rollback, an evaluation, and four starts of a server, about three minutes on two cores."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from argotune.steps.contracts.versions import rejected_tag
 from tests.e2e.cluster import CALL_SECONDS, Object, argo_server, wait_for
-from tests.e2e.doubles import Asked
+from tests.e2e.doubles import NOTIFY_SECRET, PUSH_SECRET, Asked
 from tests.e2e.runs import Run
-from tests.e2e.site import QUESTION, RUN_SECONDS, Site, training_config
+from tests.e2e.site import QUESTION, RUN_SECONDS, SCORER, Site, scorer_image, training_config
 from tests.e2e.stories import STORY_SECONDS, story
 
 pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
@@ -46,6 +48,10 @@ class Versions:
     """Reference of its adapter after each."""
     tags: dict[str, str]
     """Of the repository in the end."""
+    told: list[Object]
+    """What the webhook got of the good run."""
+    evaluation: Object
+    """Of the base, the one in service and the one before it, by `argotune evaluate`."""
 
 
 @story
@@ -57,8 +63,9 @@ def versions(site: Site) -> Versions:
         answers[when] = site.doubles.ask(f"http://{_NAME}/chat", QUESTION).response
         served[when] = site.served(_NAME)
 
-    good = _submit(site, steps=40)
+    good = _submit(site, steps=40, checks=_checks(), notify_secret=NOTIFY_SECRET)
     good.ends("Succeeded", seconds=RUN_SECONDS)
+    told = site.doubles.told()
     look("good")
     with site.doubles.keep_asking(_URL, QUESTION) as asked:
         bad = _submit(site, steps=8, learning_rate=1.0)
@@ -78,6 +85,7 @@ def versions(site: Site) -> Versions:
         site.cluster.kubectl("rollout", "restart", f"deployment/{_NAME}")
         _rolled_out(site)
         _drain(site)
+    evaluation = _evaluate(site)
     tags = site.doubles.tags(site.registry, f"{site.namespace}/{_NAME}")
     site.remove_service(_NAME)
     return Versions(
@@ -89,12 +97,41 @@ def versions(site: Site) -> Versions:
         answers=answers,
         served=served,
         tags=tags,
+        told=told,
+        evaluation=evaluation,
     )
 
 
-def _submit(site: Site, *, steps: int, learning_rate: float = 5.0e-3, **changes: str) -> Run:
-    config = training_config(steps, learning_rate=learning_rate)
+def _submit(
+    site: Site,
+    *,
+    steps: int,
+    learning_rate: float = 5.0e-3,
+    checks: Sequence[Object] = (),
+    **changes: str,
+) -> Run:
+    config = training_config(steps, learning_rate=learning_rate, checks=checks)
     return site.submit(site.arguments(_NAME, config=config, gate="on", **changes))
+
+
+def _checks() -> list[Object]:
+    """The scorer, which may not reach the webhook's pod or any other."""
+    if scorer_image() is None:
+        return []
+    forbidden = {"FORBIDDEN_URL": "http://webhook/"}
+    return [{"kind": "scorer", "scorer": SCORER, "args": ["1"], "env": forbidden, "min": 0.5}]
+
+
+def _evaluate(site: Site) -> Object:
+    image = site.image(_NAME).rpartition(":")[0]
+    where = (f"--namespace={site.namespace}", "--wait", "--output=json", "--allow-cpu")
+    node = ("--set", f"label-selector={site.node_selector}", "--set", f"push-secret={PUSH_SECRET}")
+    models = ("tiny", _NAME, f"{image}:v2")
+    said = site.argotune(
+        "evaluate", *models, "--data", site.dataset, *where, *node, seconds=RUN_SECONDS
+    )
+    found: Object = json.loads(said)
+    return found
 
 
 def _rolled_out(site: Site) -> None:
@@ -182,3 +219,21 @@ def test_a_rollback_serves_the_first_one_again(versions: Versions) -> None:
 def test_the_rejected_one_has_no_tag_but_its_own(versions: Versions) -> None:
     digest = versions.bad.outputs("push")["digest"]
     assert [tag for tag, each in versions.tags.items() if each == digest] == [rejected_tag(digest)]
+
+
+@pytest.mark.skipif(scorer_image() is None, reason="E2E_SCORER is not set")
+def test_the_users_scorer_judged_the_first_one(versions: Versions) -> None:
+    assert versions.good.phases()["score"] == "Succeeded"
+    assert versions.good.outputs("evaluate")["verdict"] == "passed"
+
+
+def test_the_webhook_is_told_of_its_end(versions: Versions) -> None:
+    assert versions.good.phases()["notify"] == "Succeeded"
+    (message,) = versions.told
+    assert message["type"] == "dev.argotune.run.finished"
+    assert message["data"]["reference"] == versions.good.outputs()["reference"]
+
+
+def test_versions_are_measured_beside_their_base(versions: Versions) -> None:
+    base, live, previous = versions.evaluation["models"]
+    assert base["loss"] > live["loss"] > previous["loss"]
