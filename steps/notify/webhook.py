@@ -15,10 +15,9 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import StepError
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.webhook import NO_URL
-from argotune.steps.web.guard import GuardedTransport, UrlPolicy, host_of, tls_context
+from argotune.steps.web.guard import GuardedTransport, UrlPolicy, host_of, port_of, tls_context
 
 _PAUSE_SECONDS = 2.0
-_TLS_PORT = 443
 
 
 class NotSent(Exception):
@@ -70,7 +69,7 @@ class Webhook:
     def _policy(self) -> UrlPolicy:
         """Permit a connection without TLS to hosts that the installation allows, to no other."""
         url = httpx.URL(self.url)
-        is_inside = self.policy.trusts(host_of(url), url.port or _TLS_PORT)
+        is_inside = self.policy.trusts(host_of(url), port_of(url))
         return replace(self.policy, allow_http=is_inside or self.policy.allow_loopback)
 
     def _post(

@@ -138,7 +138,7 @@ def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
     host = host_of(url)
     if not host:
         return "the host is missing"
-    port = url.port or _WEB_PORTS[url.scheme]
+    port = port_of(url)
     if policy.trusts(host, port):
         literal = _address(host)
         return None if literal is None else never_problem(literal)
@@ -183,6 +183,11 @@ def address_problem(address: Address, policy: UrlPolicy) -> str | None:
 def host_of(url: httpx.URL) -> str:
     """The host name to resolve: lower case, IDNA-encoded, without a trailing dot."""
     return url.raw_host.decode("ascii").lower().removesuffix(".")
+
+
+def port_of(url: httpx.URL) -> int:
+    """The port that is asked: that of the scheme, http or https, unless the URL has one."""
+    return url.port or _WEB_PORTS[url.scheme]
 
 
 def _is_this_machine(host: str) -> bool:
@@ -250,7 +255,7 @@ class GuardedTransport(httpx.BaseTransport):
         self._transport.close()
 
     def _addresses(self, url: httpx.URL) -> Sequence[str]:
-        host, port = host_of(url), url.port or _WEB_PORTS[url.scheme]
+        host, port = host_of(url), port_of(url)
         if _address(host) is not None:
             return [host]
         addresses = self._lookup(url, host, port)

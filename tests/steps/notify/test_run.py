@@ -228,6 +228,16 @@ def test_an_allowed_host_may_be_inside_and_without_tls(tmp_path: Path) -> None:
     assert result.sent == "finished"
 
 
+def test_an_allowed_host_without_a_port_in_the_url_is_asked_at_the_schemes(tmp_path: Path) -> None:
+    allowed = {"allow_loopback": False, "allowed_hosts": ("127.0.0.1:80",)}
+    result, _ = notify(tmp_path, DEPLOY, url="http://127.0.0.1/hook", **allowed)
+    # Whatever is there, if anything is.
+    assert "http is not accepted" not in result.problem
+    refused = {**allowed, "allowed_hosts": ("127.0.0.1:443",)}
+    result, _ = notify(tmp_path, DEPLOY, url="http://127.0.0.1/hook", **refused)
+    assert "http is not accepted" in result.problem
+
+
 def test_the_secrets_url_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "argotune"), webhook(500, 500, 500) as inbox:
         result, _ = notify(tmp_path, DEPLOY, url=inbox.url)
