@@ -4,6 +4,7 @@ that serves, and one start of a server."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -105,11 +106,11 @@ def test_a_run_that_only_pushes_has_a_version_a_copy_and_no_service(serving: Ser
     assert {tag for tag, each in serving.pushed_tags.items() if each == digest} >= {CANDIDATE, "v1"}
     assert "live" not in serving.pushed_tags
     assert serving.pushed_service == []
-    assert outputs["volume"] == f"{OUTPUT_CLAIM}/{_PUSHED}/{digest.replace(':', '-')}"
+    assert outputs["volume"] == f"volume://{OUTPUT_CLAIM}/{_PUSHED}/{digest.replace(':', '-')}"
 
 
 def test_a_service_without_training_answers_with_its_adapter(serving: Serving) -> None:
-    assert f"endpoint:  http://{_HOST}." in serving.printed
+    assert re.search(rf"endpoint: +http://{_HOST}\.", serving.printed)
     base, adapter = (serving.answers[model] for model in (_HOST, _PUSHED))
     assert base.response
     assert adapter.response != base.response
