@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from argotune.steps.contracts.vllm import Engine
+
 ADAPTER_HEADER = "argotune-adapter"
 """Header of an answer: sha256:HEX of the image of the adapter that gave it, or of its files where a
 service without training has them from a claim. An answer of the base model, or of an adapter whose
@@ -11,6 +15,9 @@ DIGEST_FILE = "image-digest"
 file of an adapter's image can have the name, which has no suffix."""
 SERVER_CPU = "500m"
 """CPUs that a server asks for."""
+SERVER_MEMORY: Mapping[Engine, str] = {"transformers": "2Gi", "vllm": "8Gi"}
+"""Memory that a server asks for whose weights are on a GPU. vLLM has three processes and pinned
+buffers; not measured on one."""
 WAITING_METRIC = "argotune_requests_waiting"
 """Gauge: requests in the queue of one server."""
 KEYS_AND_VALUES_SHARE = 0.8

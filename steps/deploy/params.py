@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +17,11 @@ from argotune.steps.common.values import (
     origin_problems,
 )
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
+from argotune.steps.contracts.served import SERVER_MEMORY
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.contracts.vllm import AskedEngine, Engine, engine_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
-
-_MEMORY: Mapping[Engine, str] = {"transformers": "2Gi", "vllm": "8Gi"}
-"""Of a server whose weights are on a GPU. vLLM has three processes and pinned buffers; not measured
-on one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +333,7 @@ class Params:
 
     def server_memory(self) -> str:
         """Memory that the server requests."""
-        return self.memory or _MEMORY[self.server_engine()]
+        return self.memory or SERVER_MEMORY[self.server_engine()]
 
     def server_labels(self) -> dict[str, str]:
         """Labels of the node to serve on.

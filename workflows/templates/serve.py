@@ -83,6 +83,7 @@ PLAN = Step(
         "service-gpus": value_of("service-gpus"),
         "engine": value_of("engine"),
         "allow-cpu": value_of("allow-cpu"),
+        "service-memory": value_of("service-memory"),
         "work-dir": container.WORK_DIR,
         "volume-dir": container.DATA_DIR,
         "push-auth-file": steps.PUSH_AUTH_FILE,
@@ -116,11 +117,10 @@ MODEL = replace(
 PROVISION = replace(
     steps.PROVISION,
     without=SERVICE_WITHOUT["provision"],
-    inputs=steps.NODE_INPUTS,
+    inputs=[*steps.NODE_INPUTS, "tune-memory"],
     fixed={
         **steps.PROVISION.fixed,
         "tune-cpu": SERVER_CPU,
-        "tune-memory": value_of("service-memory"),
         "lifetime-seconds": str(_NODE_LIFETIME_SECONDS),
     },
 )
@@ -217,6 +217,7 @@ def _dag() -> None:
             gpus=output(PLAN, "gpus"),
             gpu_memory_gb=output(PLAN, "memory-gb"),
             disk_gib=output(PLAN, "disk-gib"),
+            tune_memory=output(PLAN, "server-memory"),
             planned_alternatives=output(PLAN, "alternatives"),
         )
         DEPLOY.task(

@@ -34,6 +34,8 @@ class Params:
     local, whose servers are processes of this machine, transformers whatever it says."""
     allow_cpu: bool = False
     """Whether the server may answer on its CPU where it can use none of its GPUs."""
+    service_memory: str | None = None
+    """Memory that a server asks for; empty: what its engine takes beside the GPU's."""
     instance_type: str | None = None
     """Cloud SKU of the node, e.g. Standard_NC24ads_A100_v4; empty: this machine, or nodes that
     exist."""
@@ -88,6 +90,8 @@ class Result:
     """The base model: REPOSITORY@REVISION, or the source of other weights."""
     gpus: int
     """GPUs of one server, which the node must have free; 0: it runs on a CPU."""
+    server_memory: str
+    """Memory that one server asks for, which the node must have."""
     disk_gib: int
     """OS disk of the node, GiB."""
     alternatives: tuple[str, ...]

@@ -9,6 +9,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.client_keys import read_secret
+from argotune.steps.contracts.served import SERVER_MEMORY
 from argotune.steps.contracts.service_plan import PLAN, dump_service_plan, write_service_plan
 from argotune.steps.plan.service.adapters import fetch_adapters
 from argotune.steps.plan.service.make import (
@@ -55,6 +56,7 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
         plan=dump_service_plan(plan),
         model=plan.model.title,
         gpus=plan.hardware.gpus,
+        server_memory=params.service_memory or SERVER_MEMORY[plan.engine],
         disk_gib=plan.hardware.disk_gib,
         alternatives=service_alternatives(params, plan, found),
         memory_gb=plan.memory.total_gb,

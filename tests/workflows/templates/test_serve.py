@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from argotune.steps.common.fields import fields_of
+from argotune.steps.common.fields import fields_of, parse_fields
 from argotune.steps.deploy.params import Params as DeployParams
 from argotune.steps.plan.service.params import Params
-from argotune.steps.settings.step_params import SERVICE_STEPS, settings_problems
+from argotune.steps.settings.step_params import PARAMS, SERVICE_STEPS, settings_problems
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.run import run
 from argotune.workflows.templates.serve import NAME
@@ -123,3 +123,23 @@ def test_the_forms_defaults_are_accepted() -> None:
     settings: dict[str, Any] = {name: each["value"] for name, each in known.items()}
     assert not list(settings_problems(settings, None, SERVICE_STEPS))
     assert json.loads(settings["adapters"]) == []
+
+
+def test_every_step_takes_the_parameters_that_a_user_leaves_out() -> None:
+    given = {"name": "chat", "preset": "tiny"}
+    of_others = {"name": "chat", "model-dir": "presets/tiny/0"}
+    defaults = {
+        name: str(each.get("value", "")) for name, each in parameters_of(template()).items()
+    } | given
+    for step_name in SERVICE_STEPS:
+        known = {field.kebab: field for field in fields_of(PARAMS[step_name])}
+        values = {}
+        for flag, text in flags(step_name.partition(".")[0]).items():
+            of_run = re.fullmatch(r"\{\{=replace\(workflow.parameters\['([\w-]+)'\].*\}\}", text)
+            if of_run:
+                values[flag] = defaults[of_run[1]]
+            elif flag in of_others or (flag in known and known[flag].default is None):
+                values[flag] = of_others.get(flag, "1")
+            elif flag in known and "{{" not in text:
+                values[flag] = text
+        parse_fields(PARAMS[step_name], values)

@@ -86,10 +86,12 @@ def test_an_adapter_that_vllm_would_serve_otherwise_has_the_service_on_transform
     with pytest.raises(ParamsError, match="has rank_pattern, which vLLM does not follow; take"):
         planned(tmp_path, {"name": "docs"}, engine="vllm", **asked)
     (directory / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 512}))
-    planned(tmp_path, {"name": "docs"}, **asked)
+    on_vllm = planned(tmp_path, {"name": "docs"}, **asked)
+    assert (result.server_memory, on_vllm.server_memory) == ("2Gi", "8Gi")
     plan = read_service_plan(tmp_path / "work" / PLAN)
     assert plan.engine == "vllm"
     assert plan.memory.adapters_gb > 0
+    assert planned(tmp_path, service_memory="20Gi").server_memory == "20Gi"
 
 
 def test_an_adapter_on_the_claim_is_copied_whatever_lies_beside_it(tmp_path: Path) -> None:
