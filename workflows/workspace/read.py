@@ -366,7 +366,7 @@ def _check_tuning(fields: Fields) -> None:
     if tuning is None and inference is not None:
         fields.problems.append(
             "inference: this Workspace serves a model without training, and this command is about"
-            " training; `argotune plan`, `render`, `submit` and `run` take it"
+            " training; `argotune doctor`, `plan`, `render`, `submit` and `run` take it"
         )
     elif tuning is None:
         fields.problems.append("tuning: missing; accepted are preset, method, input and output")

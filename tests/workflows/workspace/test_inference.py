@@ -250,7 +250,7 @@ def test_commands_about_training_say_which_take_it() -> None:
     assert not is_about_inference([("one.yaml", WORKSPACE)])
     assert problems_of(SERVICE) == [
         "inference: this Workspace serves a model without training, and this command is about"
-        " training; `argotune plan`, `render`, `submit` and `run` take it"
+        " training; `argotune doctor`, `plan`, `render`, `submit` and `run` take it"
     ]
 
 

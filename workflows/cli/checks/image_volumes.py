@@ -17,7 +17,8 @@ _INSTEAD = "deploy copies the adapter into the claim of the weights instead; not
 
 def image_volumes(subject: Subject) -> Iterator[Finding]:
     """Check the API server with the dry run of a pod, and the nodes' runtimes."""
-    if not subject.needs.has_service:
+    # Adapters of a service without training are copied, for their strength.
+    if not subject.needs.has_service or subject.needs.is_service:
         return
     refusal = _refusal(subject)
     if refusal:

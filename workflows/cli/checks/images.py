@@ -70,8 +70,10 @@ def pulls(subject: Subject) -> Iterator[Finding]:
             "install first, or give --images-registry",
         )
         return
-    steps = SMALL if subject.pull is Pull.SMALL else (*SMALL, *LARGE)
-    trials = [_trial(subject, step) for step in steps]
+    needed = subject.needs.images
+    large = [step for step in needed if step in LARGE]
+    tried = needed if subject.pull is Pull.ALL else [step for step in needed if step in SMALL]
+    trials = [_trial(subject, step) for step in tried]
     made: list[str] = []
     try:
         _start(subject, trials, made)
@@ -81,10 +83,15 @@ def pulls(subject: Subject) -> Iterator[Finding]:
     yield from _findings(subject, trials)
     if subject.pull is Pull.SMALL:
         yield info(
-            f"the images of {', '.join(LARGE[:-1])} and {LARGE[-1]}, several GiB each, were not"
-            " pulled, as --pull-test small says",
+            f"{_large_images(large)} not pulled, as --pull-test small says",
             "let --pull-test all pull them once before the first run",
         )
+
+
+def _large_images(steps: Sequence[str]) -> str:
+    if len(steps) == 1:
+        return f"the image of {steps[0]}, several GiB, was"
+    return f"the images of {', '.join(steps[:-1])} and {steps[-1]}, several GiB each, were"
 
 
 def image_of(subject: Subject, step: str) -> str | None:

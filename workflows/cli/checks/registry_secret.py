@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
@@ -23,14 +23,17 @@ _KEY = ".dockerconfigjson"
 
 
 def push_secret(subject: Subject) -> Iterator[Finding]:
-    """Check whether the Secret for the output image exists, with a login for its registry."""
+    """Check whether the Secret of the run's images exists, with logins for their registries."""
     needs = subject.needs
-    if needs.workspace is not None and needs.image is None:
-        yield info("the workspace's output is no registry's image, so no login is needed")
+    what = (
+        "adapters are no registry's images" if needs.is_service else "output is no registry's image"
+    )
+    if needs.workspace is not None and not needs.registries:
+        yield info(f"the workspace's {what}, so no login is needed")
         return
-    registry = needs.image.registry if needs.image else None
     missing = problem if needs.push_secret_is_named else warning
-    yield _docker_login(subject, needs.push_secret, registry, "push", missing)
+    user = "the adapters' pull" if needs.is_service else "push"
+    yield _docker_login(subject, needs.push_secret, needs.registries, user, missing)
 
 
 def pull_secret(subject: Subject) -> Iterator[Finding]:
@@ -42,23 +45,23 @@ def pull_secret(subject: Subject) -> Iterator[Finding]:
     if not name:
         return
     image = image_of(subject, "plan")
-    registry = parse_image(image).registry if image else None
-    yield _docker_login(subject, name, registry, "a node's pull of the step images", problem)
+    registries = (parse_image(image).registry,) if image else ()
+    yield _docker_login(subject, name, registries, "a node's pull of the step images", problem)
 
 
 def _docker_login(
     subject: Subject,
     name: str,
-    registry: str | None,
+    registries: Sequence[str],
     user: str,
     missing: Callable[[str, str, str], Finding],
 ) -> Finding:
     found = subject.get("Secret", name)
-    create = _create(subject, name, registry)
+    create = _create(subject, name, registries)
+    wanted = f" for {' and '.join(registries)}" if registries else ""
     if found is None:
         return missing(
-            f"secret {name} is not in namespace {subject.namespace}; {user} needs a login"
-            f"{f' for {registry}' if registry else ''}",
+            f"secret {name} is not in namespace {subject.namespace}; {user} needs a login{wanted}",
             "make it",
             create,
         )
@@ -68,7 +71,7 @@ def _docker_login(
             "delete it, and make it again",
             create,
         )
-    return _login(found, registry, create)
+    return _login(found, registries, create)
 
 
 def allowed_secrets(subject: Subject) -> Iterator[Finding]:
@@ -77,7 +80,7 @@ def allowed_secrets(subject: Subject) -> Iterator[Finding]:
     if template is None or needs.workspace is None:
         return
     names: list[str] = json.loads(decided_values(template)["allowed-secrets"])
-    push_secret = needs.push_secret if needs.image else None
+    push_secret = needs.push_secret if needs.registries else None
     for name in (push_secret, needs.model_secret):
         if name is not None and not is_allowed(name, names):
             yield problem(
@@ -111,25 +114,26 @@ def model_secret(subject: Subject) -> Iterator[Finding]:
         yield ok(f"secret {name} has the key HF_TOKEN")
 
 
-def _login(secret: Object, registry: str | None, create: str) -> Finding:
+def _login(secret: Object, registries: Sequence[str], create: str) -> Finding:
     where = f"secret {secret['metadata']['name']}"
     try:
         text = base64.b64decode((secret.get("data") or {}).get(_KEY, ""), validate=True)
         logins = registries_of(text, where)
-        for wanted in [registry] if registry else logins:
+        for wanted in registries or logins:
             # The push step's image has no credential helpers.
             check_config(text, wanted, where, find_program=lambda program: None)
     except (PermanentError, binascii.Error) as error:
         said = error if isinstance(error, PermanentError) else f"{where}: its {_KEY} is not base64"
         return problem(str(said), "delete the secret, and make it again", create)
-    if not logins and not registry:
+    if not logins and not registries:
         return problem(f"{where} has no login in it", "delete it, and make it again", create)
-    return ok(f"{where} has a login for {registry or ', '.join(logins)}")
+    return ok(f"{where} has a login for {', '.join(registries or logins)}")
 
 
-def _create(subject: Subject, name: str, registry: str | None) -> str:
+def _create(subject: Subject, name: str, registries: Sequence[str]) -> str:
+    registry = next(iter(registries), "REGISTRY")
     return (
         f"kubectl -n {subject.namespace} create secret docker-registry {name} "
-        f"--docker-server={registry or 'REGISTRY'} "
+        f"--docker-server={registry} "
         "--docker-username=USER --docker-password=PASSWORD"
     )

@@ -31,12 +31,12 @@ _LACKING = re.compile(r"must specify (?P<what>[\w./-]+) for: (?P<containers>[\w,
 
 def pods(subject: Subject) -> Iterator[Finding]:
     """Try every step's pod, and the service's if one is to be, and report what refusals meet."""
-    if not subject.has_argo or subject.template is None:
+    if not subject.has_argo or subject.run_template is None:
         return
     config = read_config(subject)
     known = config if isinstance(config, Config) else None
     refused: dict[str, list[str]] = {}
-    tried = _pods(subject, subject.template, known)
+    tried = _pods(subject, subject.run_template, known)
     for step, pod in tried.items():
         try:
             subject.kube.create(pod, subject.namespace, dry_run=True, strict=False)

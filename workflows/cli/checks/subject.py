@@ -12,9 +12,10 @@ from argotune.steps.cluster.kube import Kube, Object, Objects
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.nodes.provider import NodeRequest
-from argotune.steps.registry.oci import ImageReference
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding
+from argotune.workflows.workspace.images import LARGE, SMALL
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE, TEMPLATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,15 @@ class Needs:
 
     workspace: str | None = None
     """Name of the workspace; None without a file."""
-    image: ImageReference | None = None
-    """The output image; None where it is unknown or in no registry."""
+    template: str = TEMPLATE
+    """Name of the WorkflowTemplate of its runs."""
+    images: tuple[str, ...] = (*SMALL, *LARGE)
+    """Steps and servers whose images it takes."""
+    registries: tuple[str, ...] = ()
+    """Registries of the output image, or of the adapters of a service without training; empty where
+    they are unknown or there are none."""
     push_secret: str = "argotune-push"
-    """Secret for the output image."""
+    """Secret with the login for them."""
     push_secret_is_named: bool = False
     """Whether the file or a flag names it; the default may be missing."""
     model_secret: str | None = None
@@ -49,6 +55,11 @@ class Needs:
     """The arguments of the workspace's run; empty without a file."""
     problems: tuple[str, ...] = ()
     """Remaining problems of the file, such as placeholders to fill in."""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a service without training."""
+        return self.template == SERVICE_TEMPLATE
 
     @property
     def has_service(self) -> bool:
@@ -108,8 +119,14 @@ class Subject:
 
     @functools.cached_property
     def template(self) -> Object | None:
-        """WorkflowTemplate `finetune` of the namespace."""
-        return self.get("WorkflowTemplate", "finetune")
+        """WorkflowTemplate `finetune` of the namespace, which says how all are installed."""
+        return self.get("WorkflowTemplate", TEMPLATE)
+
+    @functools.cached_property
+    def run_template(self) -> Object | None:
+        """The WorkflowTemplate of the workspace's runs."""
+        name = self.needs.template
+        return self.template if name == TEMPLATE else self.get("WorkflowTemplate", name)
 
     @functools.cached_property
     def nodes(self) -> Objects:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from argotune.steps.nodes.providers import provider_settings
 from argotune.steps.registry.oci import ImageReference, parse_reference
+from argotune.steps.settings.step_params import SERVICE_STEPS
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.subject import Needs, Subject
 from argotune.workflows.workspace.model import provider_of
-from argotune.workflows.workspace.node_request import request_of
+from argotune.workflows.workspace.node_request import request_of, request_of_service
 from argotune.workflows.workspace.nodes import node_is_of_run
-from argotune.workflows.workspace.planned import Planned
+from argotune.workflows.workspace.planned import Planned, PlannedService
 from argotune.workflows.workspace.workflow import to_parameters
 
 
@@ -34,14 +35,20 @@ def file(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def needs_of(planned: Planned, push_secret: str | None) -> Needs:
+def needs_of(planned: Planned | PlannedService, push_secret: str | None) -> Needs:
     """Return the needs of this workspace; a flag may replace the Secret's name."""
     workspace, options = planned.workspace, planned.workspace.options
+    images = [each.image for each in workspace.adapters or ()]
+    found = map(_registry, images if workspace.is_service else [workspace.output_image])
     named = push_secret or workspace.push_secret
     defaults = Needs()
     return Needs(
         workspace=workspace.name,
-        image=_image(workspace.output_image),
+        template=workspace.template,
+        images=_images_of_service(planned)
+        if isinstance(planned, PlannedService)
+        else defaults.images,
+        registries=tuple(dict.fromkeys(filter(None, found))),
         push_secret=named or defaults.push_secret,
         push_secret_is_named=named is not None,
         model_secret=workspace.model_access_secret,
@@ -52,16 +59,23 @@ def needs_of(planned: Planned, push_secret: str | None) -> Needs:
         provider_settings={
             row.name: options[row.name] for row in provider_settings() if row.name in options
         },
-        node=request_of(planned),
+        node=request_of_service(planned)
+        if isinstance(planned, PlannedService)
+        else request_of(planned),
         arguments=to_parameters(workspace),
         problems=workspace.problems_before_submit,
     )
 
 
-def _image(text: str) -> ImageReference | None:
+def _images_of_service(planned: PlannedService) -> tuple[str, ...]:
+    steps = (step.partition(".")[0] for step in SERVICE_STEPS)
+    return (*steps, "vllm" if planned.plan.engine == "vllm" else "serve")
+
+
+def _registry(image: str) -> str | None:
     try:
-        reference = parse_reference(text)
+        reference = parse_reference(image)
     except ValueError:
-        # A placeholder, which `file` reports.
+        # A placeholder, which `file` reports, or an adapter without an image.
         return None
-    return reference if isinstance(reference, ImageReference) else None
+    return reference.registry if isinstance(reference, ImageReference) else None

@@ -20,7 +20,7 @@ from argotune.workflows.cli.checks.print import print_finding
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import RUN_FAILED
 from argotune.workflows.cli.home import home
-from argotune.workflows.cli.local.machine import examine_machine
+from argotune.workflows.cli.local.machine import examine_machine, examine_machine_for_service
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import (
     PANEL,
@@ -29,7 +29,8 @@ from argotune.workflows.cli.where import (
     NamespaceOption,
     chosen_cluster,
 )
-from argotune.workflows.workspace.planned import load
+from argotune.workflows.workspace.planned import load, load_service
+from argotune.workflows.workspace.read import is_about_inference
 
 app = typer.Typer(add_completion=False)
 
@@ -120,9 +121,13 @@ def doctor(
 
 
 def _examine_machine(files: Sequence[Path]) -> Iterable[AreaFinding]:
-    planned = None
-    if files:
-        planned = load(read_texts(files), overrides={}, allow_loopback=True, on_this_machine=True)
+    if not files:
+        return examine_machine(home(), None)
+    texts = read_texts(files)
+    if is_about_inference(texts):
+        service = load_service(texts, overrides={}, on_this_machine=True)
+        return examine_machine_for_service(home(), service)
+    planned = load(texts, overrides={}, allow_loopback=True, on_this_machine=True)
     return examine_machine(home(), planned)
 
 

@@ -67,8 +67,8 @@ def check_machine(here: Home, planned: Planned) -> None:
     _refuse(told.finding for told in examine_machine(here, planned))
 
 
-def check_machine_for_service(here: Home, planned: PlannedService) -> None:
-    """Refuse a service without training likewise."""
+def examine_machine_for_service(here: Home, planned: PlannedService) -> Iterator[AreaFinding]:
+    """Yield a finding about each need of a service without training."""
     workspace, plan = planned.workspace, planned.plan
     images = [
         f"fetches adapter {each.name} from {each.image}"
@@ -79,15 +79,19 @@ def check_machine_for_service(here: Home, planned: PlannedService) -> None:
     missing = 0.0
     if plan.model.source == "hub" and not is_complete(_weights_dir(here, workspace, plan.model)):
         missing = _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
-    _refuse(
-        [
-            _packages(None),
-            *_needs_skopeo([*images, *_fetched_weights(plan.model)]),
-            _room(here, missing, f"weights of {plan.model.preset}"),
-            _room_in_memory(weights_bytes, f"the service of {plan.model.preset}", "answers"),
-            _weights(here, workspace, plan.model),
-        ]
-    )
+    packages = [_packages(None), *_needs_skopeo([*images, *_fetched_weights(plan.model)])]
+    memory = _room_in_memory(weights_bytes, f"the service of {plan.model.preset}", "answers on")
+    for finding in packages:
+        yield AreaFinding(area="packages", finding=finding)
+    yield AreaFinding(area="memory", finding=memory)
+    room = _room(here, missing, f"weights of {plan.model.preset}")
+    yield AreaFinding(area="disk", finding=room)
+    yield AreaFinding(area="weights", finding=_weights(here, workspace, plan.model))
+
+
+def check_machine_for_service(here: Home, planned: PlannedService) -> None:
+    """Refuse a service without training likewise."""
+    _refuse(told.finding for told in examine_machine_for_service(here, planned))
 
 
 def _refuse(findings: Iterable[Finding]) -> None:

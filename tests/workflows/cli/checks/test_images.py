@@ -11,6 +11,7 @@ from argotune.workflows.cli.checks import images
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.subject import Needs
 from argotune.workflows.workspace.images import LARGE
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages
 from tests.workflows.installed import decide
@@ -161,6 +162,23 @@ def test_large_images_are_pulled_where_they_will_run() -> None:
         assert tune["nodeSelector"] == server_pod["nodeSelector"] == {"app": "gpu"}
         assert server_pod["imagePullSecrets"] == [{"name": "pull"}, {"name": "mine"}]
     assert "nodeSelector" not in pods[f"{REGISTRY}/argotune-plan:0.1.0"]
+
+
+def test_of_a_service_its_steps_and_its_server_are_pulled() -> None:
+    server, pods = healthy(), []
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        becomes(lambda image: ENDED)(server, path, pod)
+        pods.append(pod["spec"]["containers"][0]["image"])
+
+    server.on_create = on_create
+    needs = Needs(template=SERVICE_TEMPLATE, images=("plan", "vllm"))
+    look(server, images.pulls, pull=Pull.ALL, needs=needs)
+    assert pods == [f"{REGISTRY}/argotune-{name}:0.1.0" for name in ("plan", "vllm")]
+    _, told = look(server, images.pulls, needs=needs)
+    assert told.message == (
+        "the image of vllm, several GiB, was not pulled, as --pull-test small says"
+    )
 
 
 def test_other_images_than_the_installed_ones_and_the_default_account() -> None:

@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from argotune.steps.registry.oci import parse_image
 from argotune.workflows.cli.checks import registry_secret
 from argotune.workflows.cli.checks.subject import Needs
 from argotune.workflows.workspace.manifests import INSTALLED_ANNOTATION
+from argotune.workflows.workspace.model import SERVICE_TEMPLATE
 from tests.workflows.cli.checks.cluster import SPACE, healthy, login, look, manifest, messages
 from tests.workflows.installed import decide
 
 TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
-IMAGE = parse_image("registry.example.com/my-model:1")
-MINE = Needs(workspace="w", image=IMAGE, push_secret="mine", push_secret_is_named=True)
+MINE = Needs(
+    workspace="w",
+    registries=("registry.example.com",),
+    push_secret="mine",
+    push_secret_is_named=True,
+)
 
 
 def found_with(text: bytes | None = None, needs: Needs = MINE, **changes: Any) -> list[str]:
@@ -108,6 +113,24 @@ def test_a_secret_that_is_not_there(needs: Needs, said: str, registry: str) -> N
 def test_an_output_that_needs_no_login() -> None:
     found = look(healthy(), registry_secret.push_secret, needs=Needs(workspace="w"))
     assert [item.level for item in found] == ["info"]
+
+
+def test_adapters_of_a_service_need_a_login_for_each_registry() -> None:
+    both = ("registry.example.com", "other.example.com")
+    needs = dataclasses.replace(MINE, template=SERVICE_TEMPLATE, registries=both)
+    (missing,) = messages(look(healthy(), registry_secret.push_secret, needs=needs))
+    assert missing == (
+        "problem: secret mine is not in namespace team-a; the adapters' pull needs a login for"
+        " registry.example.com and other.example.com"
+    )
+    assert found_with(needs=needs) == [
+        "problem: secret mine has no login for registry other.example.com; it has"
+        " registry.example.com"
+    ]
+    base_alone = dataclasses.replace(needs, registries=())
+    assert messages(look(healthy(), registry_secret.push_secret, needs=base_alone)) == [
+        "info: the workspace's adapters are no registry's images, so no login is needed"
+    ]
 
 
 def test_the_login_of_the_step_images_is_a_secret_of_its_own() -> None:

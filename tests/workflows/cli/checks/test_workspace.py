@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from argotune.steps.nodes.resources import Resources
 from argotune.workflows.cli.checks import workspace
 from argotune.workflows.cli.checks.subject import Needs
+from argotune.workflows.workspace.planned import load_service
 from tests.workflows.cli.checks.cluster import healthy, look
+from tests.workflows.workspace.test_inference import SERVICE, adapter, service
 
 
 def test_weights_that_no_hub_has_are_told_of() -> None:
@@ -13,3 +16,28 @@ def test_weights_that_no_hub_has_are_told_of() -> None:
         "preset tiny is on no hub: its weights must be in claim weights, which cannot be seen from"
         " here",
     )
+
+
+def test_a_service_without_training_needs_its_node_and_the_registries_of_its_adapters() -> None:
+    sources = [
+        adapter(imagePullSecrets=["pull"]),
+        adapter("mail", image="other.example.com/mail:v1"),
+        adapter("more", image="other.example.com/more:v1"),
+    ]
+    changes = {
+        "inference/adapters": sources,
+        "metadata/annotations": {"argotune.dev/provider": "karpenter"},
+    }
+    planned = load_service([("one.yaml", service(changes))], overrides={})
+    needs = workspace.needs_of(planned, None)
+    assert (needs.template, needs.is_service, needs.makes_node) == ("serve", True, True)
+    assert needs.images == ("plan", "model", "provision", "deploy", "release", "vllm")
+    assert needs.registries == ("registry.example.com", "other.example.com")
+    assert (needs.push_secret, needs.push_secret_is_named) == ("pull", True)
+    node = needs.node
+    assert (node.gpus, node.labels, node.capacity_types) == (1, {"apps": "assistant"}, ("regular",))
+    assert node.instance_types[0] == "Standard_NC24ads_A100_v4"
+    assert node.resources == Resources.of({"cpu": "500m", "memory": "8Gi"})
+    assert node.gpu_memory_gb == planned.plan.memory.total_gb
+    base_alone = load_service([("one.yaml", SERVICE)], overrides={})
+    assert workspace.needs_of(base_alone, None).registries == ()

@@ -16,6 +16,7 @@ from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.kubeconfig import use_kubeconfig
 from tests.workflows.workspace.helpers import QUICK_START, changed
+from tests.workflows.workspace.test_inference import adapter, service
 
 
 @pytest.fixture
@@ -131,6 +132,25 @@ def test_what_a_workspace_still_lacks(argotune: Argotune, write: Write, cluster:
     assert answer.code == 1
     assert said
     assert {row["level"] for row in said} == {"problem"}
+
+
+def test_what_a_service_without_training_needs_is_looked_for(
+    argotune: Argotune, write: Write, cluster: ApiServer
+) -> None:
+    path = write("service.yaml", service({"inference/adapters": [adapter()]}))
+    found = rows(argotune("doctor", "--cluster", "-o", "json", path))
+    said = [row["message"] for row in found if row["level"] == "ok"]
+    assert "workspace assistant can be submitted" in said
+    assert "secret argotune-push has a login for registry.example.com" in said
+    (pods,) = [text for text in said if text.startswith("the cluster takes the pods of")]
+    assert pods == (
+        "the cluster takes the pods of plan, model, provision, deploy, release, serve, tried"
+        " without making them"
+    )
+    assert not any("image volume" in row["message"] for row in found)
+    here = rows(argotune("doctor", "-o", "json", path))
+    assert [row["area"] for row in here] == ["packages", "memory", "disk", "weights"]
+    assert "the weights of preset phi-4 will be fetched from hub" in str(here[-1])
 
 
 def test_a_workspace_that_is_wrong_costs_no_request(
