@@ -27,6 +27,7 @@ from argotune.workflows.workspace.tags import unsafe
 FindService = Callable[[str], str | None]
 """Returns the image, by digest, of the adapter that a workspace has in service; None: there is no
 workspace of that name. Raises InputError where it has none in service."""
+_OF_FILES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,19 @@ def _models(names: Sequence[str], place: Place, problems: list[str]) -> Iterator
             problems += error.problems
 
 
+def no_own_adapter(name: str) -> InputError:
+    """A service without training, which is no model to compare."""
+    return InputError(
+        f"{name}: its service is one without training, and has no adapter of its own; name its"
+        " preset, and each of its adapters by the image"
+    )
+
+
 def _model(name: str, place: Place) -> str:
+    if name.endswith(_OF_FILES):
+        raise InputError(
+            f"{name}: a file; name the workspace in it, its preset or the image of an adapter"
+        )
     try:
         return model_preset(name).name
     except UnknownName:

@@ -23,13 +23,13 @@ from argotune.steps.registry.oci import parse_reference, with_digest
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, repository_of
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.evaluation_input import Asked, Place
+from argotune.workflows.cli.evaluation_input import Asked, Place, no_own_adapter
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.runs import local_runs, runs_meant
 from argotune.workflows.cli.local.start import last_deployed, login_file
 from argotune.workflows.cli.local.step_process import run_step
-from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step
+from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, serves_alone
 from argotune.workflows.workspace.evaluation import NAME
 
 _EXTRAS = ("data", "model", "tune")
@@ -46,6 +46,8 @@ def _in_service(here: Home, name: str) -> str | None:
     if not runs_meant(local_runs(here), name):
         return None
     run = last_deployed(here, name)
+    if serves_alone(run.workflow):
+        raise no_own_adapter(name)
     image = parse_reference(inputs_of_node(node_of_step(run.workflow, "deploy"))["reference"])
     registry = Registry(auth_file=login_file(), attempts=2)
     live = find_live(repository_of(image, registry), run.workspace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.in_service import SERVES
 from argotune.steps.contracts.side_by_side import SideBySide, parse_side_by_side
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.steps.settings.step_params import (
@@ -13,7 +14,7 @@ from argotune.steps.settings.step_params import (
     settings_problems,
 )
 from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.evaluation_input import Asked, Place
+from argotune.workflows.cli.evaluation_input import Asked, Place, no_own_adapter
 from argotune.workflows.cli.overrides import read_settings
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments
@@ -43,7 +44,10 @@ def namespace_of(cluster: Cluster) -> Place:
         deployment = deployments(cluster).get(name)
         if deployment is None:
             return None
-        return described(name, deployment["metadata"].get("annotations") or {}).adapter
+        annotations = deployment["metadata"].get("annotations") or {}
+        if annotations.get(SERVES):
+            raise no_own_adapter(name)
+        return described(name, annotations).adapter
 
     return Place(title=f"namespace {cluster.namespace}", is_here=False, find_service=find_service)
 

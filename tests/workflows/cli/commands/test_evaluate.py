@@ -111,6 +111,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "problem"),
     [
         (["tiny", "tiny"], "tiny is given twice"),
+        (["file.yaml"], "file.yaml: a file; name the workspace in it, its preset or the image of"),
         (["phi4"], "phi4: no preset (did you mean phi-4?), no workspace with a service of this"),
         (["registry.example.com/UP:1"], "'UP' is not a component of a repository name"),
         (["tiny", "--data", "ftp://a.example/x"], "--data ftp://a.example/x: accepted are"),

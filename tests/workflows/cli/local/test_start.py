@@ -24,6 +24,7 @@ from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import layout_lock, point_tag
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.evaluate import this_machine
 from argotune.workflows.cli.local.runs import find_run
 from argotune.workflows.cli.local.start import deploy_flags, start
 from argotune.workflows.cli.local.status import print_run
@@ -125,6 +126,17 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
         f"--cache-dir={home_dir / 'claims' / 'mine'}",
     }
     assert not any(flag.startswith("--memory") for flag in flags)
+
+
+def test_a_service_without_training_is_no_model_of_an_evaluation(home_dir: Path) -> None:
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    path = here.runs_dir / "caps-1" / "workflow.json"
+    run = json.loads(path.read_text())
+    run["metadata"]["labels"]["workflows.argoproj.io/workflow-template"] = "serve"
+    path.write_text(json.dumps(run))
+    with pytest.raises(InputError, match="caps: its service is one without training"):
+        this_machine(here).find_service("caps")
 
 
 def test_an_older_run_is_started_with_the_settings_of_the_service(home_dir: Path) -> None:

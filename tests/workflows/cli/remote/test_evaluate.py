@@ -90,6 +90,17 @@ def test_checks_are_in_the_config(installed: Cluster, argotune: Argotune, tmp_pa
     assert "pattern: x" in given["config"]
 
 
+def test_a_service_without_training_is_no_model(installed: Cluster, argotune: Argotune) -> None:
+    (service,) = installed.of_kind("Deployment")
+    service["metadata"]["annotations"] = {"argotune.dev/serves": "acme/m@1 with docs (a/b:v1)"}
+    answer = argotune("evaluate", "phi", "--data", DATA, *HERE)
+    assert (answer.code, installed.of_kind("Workflow")) == (2, [])
+    assert answer.errors == [
+        "phi: its service is one without training, and has no adapter of its own; name its"
+        " preset, and each of its adapters by the image"
+    ]
+
+
 def test_all_that_is_wrong_is_said_at_once_and_nothing_is_made(
     installed: Cluster, argotune: Argotune
 ) -> None:
