@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,9 +17,11 @@ from argotune.steps.serve.chat_answer import (
     chat_parts,
     new_call_id,
 )
+from argotune.steps.serve.engine.interface import TokenLogprob
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.event_stream import EventStream, named_event
 from argotune.steps.serve.exchange import Exchange, admit, unless_gone, usage_of
+from argotune.steps.serve.logprobs import token_logprobs
 from argotune.steps.serve.outcomes import note_failure
 from argotune.steps.serve.schema.response_request import ResponseRequest
 from argotune.steps.serve.schema.responses import ResponseObject, errors, streamed
@@ -114,25 +116,29 @@ class _Answer:
     async def _events(self) -> AsyncGenerator[Event]:
         """The events of the output's items, which are complete afterwards. Raises ApiError."""
         message: _Message | None = None
+        # Those whose text comes with a later part; those of a call are of no text.
+        tokens: list[TokenLogprob] = []
         async with aclosing(chat_parts(self._exchange, self._body.chat())) as parts:
             async for part in parts:
+                tokens += part.piece.tokens if part.piece else ()
                 if part.text:
                     if message is None:
                         message = self._begin_message()
                         for event in message.begin():
                             yield event
-                    yield message.add(part.text)
+                    yield message.add(part.text, tokens)
+                    tokens = []
                 if part.call:
                     for event in message.end("completed") if message else ():
                         yield event
-                    message = None
+                    message, tokens = None, []
                     for event in self._call(part.call):
                         yield event
         if message is None and not self._output:
             message = self._begin_message()
             for event in message.begin():
                 yield event
-        for event in message.end(self._end()) if message else ():
+        for event in message.end(self._end(), tokens) if message else ():
             yield event
 
     def _begin_message(self) -> _Message:
@@ -184,6 +190,7 @@ class _Answer:
             "max_output_tokens": body.max_output_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "top_logprobs": body.top_logprobs or 0,
             "text": {"format": {"type": "text"}} | asked.get("text", {}),
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "tool_choice": asked.get("tool_choice", "auto"),
@@ -201,6 +208,7 @@ class _Message:
 
     def __init__(self, index: int) -> None:
         self._text = ""
+        self._logprobs: list[dict[str, Any]] = []
         self.item: dict[str, Any] = {
             "type": "message",
             "id": _new_id("msg"),
@@ -215,21 +223,24 @@ class _Message:
         yield self._item_event("added")
         yield self._part_event("added")
 
-    def add(self, text: str) -> Event:
+    def add(self, text: str, tokens: Sequence[TokenLogprob]) -> Event:
+        logprobs = token_logprobs(tokens)
         self._text += text
+        self._logprobs += logprobs
         return {
             "type": "response.output_text.delta",
             **self._place,
             "delta": text,
-            "logprobs": [],
+            "logprobs": logprobs,
         }
 
-    def end(self, status: str) -> Iterator[Event]:
+    def end(self, status: str, tokens: Sequence[TokenLogprob] = ()) -> Iterator[Event]:
+        self._logprobs += token_logprobs(tokens)
         yield {
             "type": "response.output_text.done",
             **self._place,
             "text": self._text,
-            "logprobs": [],
+            "logprobs": self._logprobs,
         }
         yield self._part_event("done")
         self.item |= {"status": status, "content": [self._part()]}
@@ -243,7 +254,12 @@ class _Message:
         return {"type": f"response.content_part.{what}", **self._place, "part": self._part()}
 
     def _part(self) -> dict[str, Any]:
-        return {"type": "output_text", "text": self._text, "annotations": [], "logprobs": []}
+        return {
+            "type": "output_text",
+            "text": self._text,
+            "annotations": [],
+            "logprobs": self._logprobs,
+        }
 
 
 def _usage(exchange: Exchange) -> Mapping[str, Any]:

@@ -64,7 +64,8 @@ class OutputText(StrictModel):
     type: Literal["output_text"]
     text: str
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    logprobs: Annotated[list[Any], Field(max_length=0)] | None = None
+    logprobs: list[Any] | None = None
+    """Accepted without effect: what the model is told is the text."""
 
 
 _Part = Annotated[InputText | OutputText, Field(discriminator="type")]
@@ -171,10 +172,8 @@ class ResponseRequest(RequestBody):
     neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **_STATE,
         "context_management": (None, []),
-        "include": (None, []),
         "max_tool_calls": (None,),
         "reasoning": (None,),
-        "top_logprobs": (None, 0),
         "truncation": (None, "disabled"),
     }
 
@@ -187,6 +186,10 @@ class ResponseRequest(RequestBody):
     """Most tokens of the answer; null: as many as the context holds."""
     temperature: Temperature | None = None
     top_p: TopP | None = None
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    """What the answer has beside its text: the log probabilities of its tokens."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Number of the likeliest tokens beside each of these."""
     text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChosenFunctionTool | None = None
@@ -210,6 +213,8 @@ class ResponseRequest(RequestBody):
     def _check(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream: true")
+        if self.top_logprobs and not self.include:
+            raise ValueError('top_logprobs needs include: ["message.output_text.logprobs"]')
         self._check_items()
         try:
             self._chat = ChatCompletionRequest.model_validate(self._as_chat())
@@ -248,6 +253,8 @@ class ResponseRequest(RequestBody):
             "max_completion_tokens": self.max_output_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
+            "logprobs": bool(self.include),
+            "top_logprobs": self.top_logprobs if self.include else None,
             "tools": None if self.tools is None else [tool.as_chat() for tool in self.tools],
             "parallel_tool_calls": self.parallel_tool_calls,
         }

@@ -166,7 +166,7 @@ class OutputText(BaseModel):
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
-    logprobs: list[Any]
+    logprobs: list[TokenLogprobs]
 
 
 class OutputMessage(BaseModel):
@@ -229,6 +229,7 @@ class ResponseObject(BaseModel):
     max_output_tokens: int | None
     temperature: float
     top_p: float
+    top_logprobs: int
     text: dict[str, Any]
     tools: list[dict[str, Any]]
     tool_choice: str | dict[str, Any]

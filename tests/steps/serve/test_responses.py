@@ -120,6 +120,29 @@ def test_the_events_of_a_stream_come_in_openais_order(client: OpenAI) -> None:
     assert (last.output_text, last.usage) == (whole.output_text, whole.usage)
 
 
+def test_log_probabilities_of_the_tokens(client: OpenAI, engine: ToldEngine) -> None:
+    asked: dict[str, Any] = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    response = respond(client, **asked)
+    (message,) = response.output
+    tokens = message.content[0].logprobs
+    assert "".join(token.token for token in tokens) == ANSWER
+    assert bytes(tokens[0].bytes).decode() == tokens[0].token
+    assert [len(token.top_logprobs) for token in tokens] == [2] * len(tokens)
+    assert tokens[0].top_logprobs[0].logprob == tokens[0].logprob
+    assert response.top_logprobs == 2
+    events = list(respond(client, stream=True, **asked))
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    # The client's types of events leave the bytes out.
+    assert [(each.token, each.logprob) for event in deltas for each in event.logprobs] == [
+        (each.token, each.logprob) for each in tokens
+    ]
+    assert events[-1].response.output[0].content[0].logprobs == tokens
+    # As it was, it is sent again.
+    respond(client, input=[{"role": "user", "content": QUESTION}, *response.output])
+    assert ANSWER in prompt_of(engine)
+    assert respond(client).output[0].content[0].logprobs == []
+
+
 def test_calls_of_functions_are_items(client: OpenAI, engine: ToldEngine) -> None:
     engine.said = f"I look.\n{CALL}\n{CALL}"
     message, first, second = respond(client, tools=[WEATHER]).output
@@ -207,8 +230,13 @@ KEPT = "this server keeps no answers; leave it out, and send the whole conversat
         ({"background": True}, f"background: {KEPT}"),
         ({"conversation": "conv_1"}, f"conversation: {KEPT}"),
         (
-            {"include": ["message.output_text.logprobs"]},
-            "include: this server has no such parameter; leave it out",
+            {"include": ["file_search_call.results"]},
+            "include.0: Input should be 'message.output_text.logprobs'",
+        ),
+        ({"top_logprobs": 2}, 'top_logprobs needs include: ["message.output_text.logprobs"]'),
+        (
+            {"top_logprobs": 21, "include": ["message.output_text.logprobs"]},
+            "top_logprobs: Input should be less than or equal to 20",
         ),
         ({"input": []}, "input: List should have at least 1 item after validation, not 0"),
         ({"tools": [WEATHER, WEATHER]}, "tools: two of them have the same name"),
