@@ -43,15 +43,18 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(tuned: Tuned, directory: Path, *flags: str) -> Iterator[Process]:
-    """A server of the adapter `demo` that is ready."""
+def serving(
+    tuned: Tuned, directory: Path, *flags: str, service_dir: Path | None = None
+) -> Iterator[Process]:
+    """A server of the adapter `demo`, or of the service without training, that is ready."""
+    served = ("adapter", tuned.adapter_dir) if service_dir is None else ("service", service_dir)
     port_file, log = directory / "port", directory / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [
                 *(vllm_python(), "-m", "argotune.steps.vllm"),
                 f"--model-dir={tuned.model_dir}",
-                f"--adapter-dir={tuned.adapter_dir}",
+                "--{}-dir={}".format(*served),
                 "--name=demo",
                 "--port=0",
                 f"--port-file={port_file}",
