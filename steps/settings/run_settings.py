@@ -492,7 +492,7 @@ _SERVICE = (
         description=(
             "Name of a service that is there, of the same base and revision: its servers take the"
             " adapter beside their own, and answer with it where `model` in a request has the"
-            " workspace's name"
+            " workspace's name. Of another base the command line warns, and leaves it out"
         ),
         value=SERVICE,
         default_meaning="a service of its own",

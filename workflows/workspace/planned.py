@@ -158,6 +158,25 @@ def load_service(
     return PlannedService(workspace=workspace, params=params, plan=make_service_plan(params))
 
 
+def with_own_service(
+    planned: Planned,
+    reason: str,
+    read: Callable[[Mapping[str, str]], Planned],
+    overrides: Mapping[str, str],
+) -> Planned:
+    """Plan again without the service that cannot take the adapter, and warn of it.
+
+    It is read anew, because a service of its own has settings that were not checked.
+    """
+    host = planned.workspace.options["serve-with"]
+    found = read({**overrides, "serve-with": ""})
+    warning = (
+        f"{place_of('serve-with')}: {host!r}: {reason}; so the adapter gets a service of its own"
+    )
+    workspace = dataclasses.replace(found.workspace, warnings=(*found.workspace.warnings, warning))
+    return dataclasses.replace(found, workspace=workspace)
+
+
 def print_warnings(planned: Planned | PlannedService) -> None:
     """Print the warnings of file and plan on stderr, one line each."""
     print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings])

@@ -22,6 +22,17 @@ def served_model_dir(pod: Mapping[str, Any]) -> str:
     return _flags(pod).get("--model-dir", "").removeprefix(f"{MODELS}/")
 
 
+def other_base(pod: Mapping[str, Any], model_dir: str | None) -> str:
+    """Say that servers of this pod's spec have another base than an adapter's; empty: they do not.
+
+    `model_dir` is that of its base, None where it is not known yet.
+    """
+    served = served_model_dir(pod)
+    if model_dir is None or served == model_dir:
+        return ""
+    return f"it serves the base {served}, and the adapter belongs to {model_dir}"
+
+
 def differences(
     pod: Mapping[str, Any], *, model_dir: str | None, keys_secret: str | None
 ) -> Iterator[str]:
@@ -32,9 +43,8 @@ def differences(
     """
     if "--adapters-dir" not in _flags(pod):
         yield _TAKES_NONE if "--service-dir" in _flags(pod) else _TOO_OLD
-    served = served_model_dir(pod)
-    if model_dir is not None and served != model_dir:
-        yield f"it serves the base {served}, and the adapter belongs to {model_dir}"
+    if other := other_base(pod, model_dir):
+        yield other
     volumes = pod.get("volumes") or []
     secret = next((it["secret"]["secretName"] for it in volumes if "secret" in it), "")
     if secret != (keys_secret or ""):

@@ -53,14 +53,20 @@ def from_workspace(
     `secrets` are those that the user gives, by name. Raises CliError for what the steps need here
     and lack, which containers bring along.
     """
-    planned = workspaces.load(
-        texts,
-        overrides=overrides,
-        allow_loopback=allow_loopback,
-        must_be_final=True,
-        on_this_machine=True,
-    )
+
+    def read(given: Mapping[str, str]) -> workspaces.Planned:
+        return workspaces.load(
+            texts,
+            overrides=given,
+            allow_loopback=allow_loopback,
+            must_be_final=True,
+            on_this_machine=True,
+        )
+
+    planned = read(overrides)
     check_provider(planned.workspace.options.get("provider"))
+    if reason := _has_other_base(planned, here):
+        planned = workspaces.with_own_service(planned, reason, read, overrides)
     _check_joining(planned, here)
     check_client_keys(planned.workspace, here, secrets)
     _check_webhook(planned.workspace, secrets, allow_loopback=allow_loopback)
@@ -111,22 +117,35 @@ def from_workspace(
     return Runnable(name=name, documents=[workflow], secrets=secrets)
 
 
+def _has_other_base(planned: workspaces.Planned, here: Home) -> str:
+    """Say that the service to be joined serves another base; empty where it does not."""
+    host, model = _host_of(planned), planned.plan.model.title
+    service = read_service(here.services_dir, host) if host else None
+    if service is None or service.host or not is_alive(service) or service.model == model:
+        return ""
+    return f"it serves the base {service.model}, and the run's is {model}"
+
+
 def _check_joining(planned: workspaces.Planned, here: Home) -> None:
-    """Refuse a service that is not there to be joined, or of another base."""
-    name, host = planned.workspace.name, planned.workspace.options.get("serve-with")
-    if not host or planned.workspace.options.get("deploy-to", "process") != "process":
+    """Refuse a service that is not there to be joined."""
+    name, host = planned.workspace.name, _host_of(planned)
+    if not host:
         return
     service, own = (read_service(here.services_dir, each) for each in (host, name))
-    problems, model = [], planned.plan.model.title
+    problems = []
     if service is None or service.host or not is_alive(service):
         problems.append("no running service of this name on this machine")
-    elif service.model != model:
-        problems.append(f"it serves the base {service.model}, and the run's is {model}")
     if own is not None and not own.host and is_alive(own):
         problems.append(f"{name} has a service of its own; `argotune stop {name}` ends it")
     if problems:
         place = f"metadata.annotations.{PREFIX}serve-with"
         raise InputError([f"{place}: {host!r}: {each}" for each in problems])
+
+
+def _host_of(planned: workspaces.Planned) -> str:
+    options = planned.workspace.options
+    is_here = options.get("deploy-to", "process") == "process"
+    return options.get("serve-with", "") if is_here else ""
 
 
 def check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.model_cache import cache_path
 from argotune.steps.contracts.training_plan import Model
-from argotune.steps.deploy.manifests.joining import differences
+from argotune.steps.deploy.manifests.joining import differences, other_base
 from argotune.steps.settings.run_settings import place_of
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -16,18 +16,31 @@ from argotune.workflows.cli.remote.runs import deployments, host_of
 from argotune.workflows.workspace.planned import Planned
 
 
+def has_other_base(cluster: Cluster, planned: Planned) -> str:
+    """Say that the service which a run is to join serves another base; empty where it does not."""
+    host = _host_of(planned)
+    service = deployments(cluster).get(host) if host else None
+    if service is None or host_of(service) != host:
+        return ""
+    return other_base(service["spec"]["template"]["spec"], _model_dir(planned.plan.model))
+
+
 def check_joining(cluster: Cluster, planned: Planned) -> None:
     """Refuse a run that is to join a service which is not there, or differs. Raises InputError.
 
     What is known only when the weights are there, as the digest of an image of them, deploy says.
     """
-    options = planned.workspace.options
-    host = options.get("serve-with")
-    if not host or options.get("deploy-to") == NOT_DEPLOYED:
+    host = _host_of(planned)
+    if not host:
         return
     found = list(_problems(cluster, planned, host))
     if found:
         raise InputError([f"{place_of('serve-with')}: {host!r}: {each}" for each in found])
+
+
+def _host_of(planned: Planned) -> str:
+    options = planned.workspace.options
+    return "" if options.get("deploy-to") == NOT_DEPLOYED else options.get("serve-with", "")
 
 
 def _problems(cluster: Cluster, planned: Planned, host: str) -> Iterator[str]:

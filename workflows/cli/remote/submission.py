@@ -16,7 +16,7 @@ from argotune.workflows.cli.remote.api_errors import ClusterError, explain_error
 from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
-from argotune.workflows.cli.remote.joining import check_joining
+from argotune.workflows.cli.remote.joining import check_joining, has_other_base
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.allowed_hosts import host_warnings
@@ -36,6 +36,7 @@ from argotune.workflows.workspace.planned import (
     load_service,
     print_as_warnings,
     print_warnings,
+    with_own_service,
 )
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
 
@@ -52,17 +53,24 @@ def plan_for_cluster(
 
     Raises InputError and WorkspaceError with every problem of the file and of the plan.
     """
-    planned = load(
-        texts,
-        overrides=overrides,
-        allow_loopback=allow_loopback,
-        substitute=substitute,
-        must_be_final=True,
-        find_config_map=cluster.find_config_map,
-        name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
-    )
+
+    def read(given: Mapping[str, str]) -> Planned:
+        return load(
+            texts,
+            overrides=given,
+            allow_loopback=allow_loopback,
+            substitute=substitute,
+            must_be_final=True,
+            find_config_map=cluster.find_config_map,
+            name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
+        )
+
+    planned = read(overrides)
     _check_for_cluster(planned.workspace)
-    check_joining(cluster.within(planned.workspace.namespace), planned)
+    there = cluster.within(planned.workspace.namespace)
+    if reason := has_other_base(there, planned):
+        planned = with_own_service(planned, reason, read, overrides)
+    check_joining(there, planned)
     print_warnings(planned)
     return planned
 

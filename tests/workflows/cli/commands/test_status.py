@@ -27,7 +27,9 @@ PROVISION = shell(
 )
 
 
-def write_service(home_dir: Path, name: str, pid: int) -> None:
+def write_service(
+    home_dir: Path, name: str, pid: int, *, model: str = "argotune/tiny@main"
+) -> None:
     directory = home_dir / "services" / name
     directory.mkdir(parents=True, exist_ok=True)
     service = Service(
@@ -37,7 +39,7 @@ def write_service(home_dir: Path, name: str, pid: int) -> None:
         port=8080,
         endpoint="http://127.0.0.1:8080",
         digest="sha256:0",
-        model="argotune/tiny@main",
+        model=model,
         started="2026-01-01T00:00:00Z",
     )
     write_record(directory / RECORD, service)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from argotune.presets.loader import model_preset
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runnable import Runnable
@@ -96,27 +97,41 @@ def test_a_webhook_that_notify_would_refuse_is_refused_before_the_run(
     ]
 
 
-def test_a_service_that_is_to_be_joined_has_to_run_with_the_base(tmp_path: Path) -> None:
+def test_a_service_that_is_to_be_joined_has_to_run_with_the_base(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = changed({**LOCAL, "metadata/annotations": {"argotune.dev/serve-with": "phi"}})
+    place = "metadata.annotations.argotune.dev/serve-with: 'phi': "
+
+    def read() -> Runnable:
+        return from_workspace(
+            [("one.yaml", text)],
+            Home(tmp_path),
+            overrides={},
+            allow_loopback=False,
+            runtime="docker",
+        )
 
     def refused() -> list[str]:
         with pytest.raises(InputError) as caught:
-            from_workspace(
-                [("one.yaml", text)],
-                Home(tmp_path),
-                overrides={},
-                allow_loopback=False,
-                runtime="docker",
-            )
+            read()
         return caught.value.problems
 
-    place = "metadata.annotations.argotune.dev/serve-with: 'phi': "
     assert refused() == [f"{place}no running service of this name on this machine"]
-    write_service(tmp_path, "phi", os.getpid())
     write_service(tmp_path, "my-model", os.getpid())
-    differs, own = refused()
-    assert differs.startswith(f"{place}it serves the base ")
-    assert own == f"{place}my-model has a service of its own; `argotune stop my-model` ends it"
+    tiny = model_preset("tiny")
+    write_service(tmp_path, "phi", os.getpid(), model=f"{tiny.repository}@{tiny.revision}")
+    assert refused() == [
+        f"{place}my-model has a service of its own; `argotune stop my-model` ends it"
+    ]
+    # Of another base it has a service of its own, which replaces the one that is there.
+    write_service(tmp_path, "phi", os.getpid())
+    (workflow,) = read().documents
+    given = {each["name"]: each["value"] for each in workflow["spec"]["arguments"]["parameters"]}
+    assert given.get("serve-with", "") == ""
+    warned = capsys.readouterr().err
+    assert f"warning: {place}it serves the base argotune/tiny@main, and the run's is " in warned
+    assert "; so the adapter gets a service of its own" in warned
 
 
 def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(

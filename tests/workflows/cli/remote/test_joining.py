@@ -127,11 +127,7 @@ TINY = model_preset("tiny")
         ),
         (
             {"argotune.dev/serve-with": "phi", "argotune.dev/api-keys-secret": "argotune-api-keys"},
-            [
-                f"it serves the base {BASE}, and the adapter belongs to"
-                f" presets/argotune--tiny/{TINY.revision}",
-                "it has no keys, and api-keys-secret is argotune-api-keys",
-            ],
+            ["it has no keys, and api-keys-secret is argotune-api-keys"],
         ),
     ],
 )
@@ -142,12 +138,39 @@ def test_what_differs_is_refused_before_the_run(
     given: dict[str, str],
     problems: list[str],
 ) -> None:
+    flags = container(joined)["args"]
+    flags[0] = flags[0].replace(BASE, f"presets/argotune--tiny/{TINY.revision}")
     changes: dict[str, Any] = {"metadata/annotations": given, "tuning/preset/name": "tiny"}
     answer = argotune("submit", write("workspace.yaml", changed(changes)), *OF)
     name = given["argotune.dev/serve-with"]
     place = f"metadata.annotations.argotune.dev/serve-with: {name!r}: "
     assert (answer.code, answer.errors) == (2, [f"{place}{each}" for each in problems])
     assert joined.of_kind("Workflow") == []
+
+
+def test_an_adapter_of_another_base_gets_a_service_of_its_own_with_the_reason(
+    joined: Cluster, argotune: Argotune, write: Write
+) -> None:
+    given = {"argotune.dev/serve-with": "phi", "argotune.dev/service-memory": "3Gi"}
+    changes: dict[str, Any] = {"metadata/annotations": given, "tuning/preset/name": "tiny"}
+    answer = argotune("submit", write("workspace.yaml", changed(changes)), *OF)
+    assert answer.code == 0
+    assert [line for line in answer.err.splitlines() if "serve-with" in line] == [
+        "warning: metadata.annotations.argotune.dev/serve-with: 'phi': it serves the base"
+        f" {BASE}, and the adapter belongs to presets/argotune--tiny/{TINY.revision}; so the"
+        " adapter gets a service of its own"
+    ]
+    # Which its settings are of.
+    assert "no effect" not in answer.err
+    (made,) = joined.of_kind("Workflow")
+    values = {each["name"]: each["value"] for each in made["spec"]["arguments"]["parameters"]}
+    assert (values["serve-with"], values["service-memory"]) == ("", "3Gi")
+
+
+def container(cluster: Cluster) -> dict[str, Any]:
+    pod = cluster.objects["Deployment", "team-a", "phi"]["spec"]["template"]["spec"]
+    found: dict[str, Any] = pod["containers"][0]
+    return found
 
 
 def arguments(cluster: Cluster) -> dict[str, str]:
