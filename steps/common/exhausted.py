@@ -17,8 +17,10 @@ from pathlib import Path
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
 from argotune.steps.common.host_memory import host_memory, memory_message
 
+MORE_ROOM = "free space, or give the run a larger volume (argotune.dev/volume-size)"
+"""What to do about a full volume: on one machine the first, whose disk is that of all runs."""
 _ADVICE = {
-    errno.ENOSPC: "free space, or give the run a larger volume (argotune.dev/volume-size)",
+    errno.ENOSPC: MORE_ROOM,
     errno.EDQUOT: "free space or raise the quota of this user on that volume",
     errno.EFBIG: "the file system or a limit of the process allows no file of that size",
     errno.EROFS: "mount its file system for writing, then resume the run",

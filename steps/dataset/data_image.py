@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.exhausted import MORE_ROOM
 from argotune.steps.common.fs import free_bytes_of, fsync
 from argotune.steps.dataset.local_files import LocalFile
 from argotune.steps.dataset.selection import is_data_name, select
@@ -71,7 +72,7 @@ def _extract(
     if 2 * size > (free := free_bytes(scratch)):
         raise PermanentError(
             f"{image.name}: its layers and their files need {2 * size / 1e9:.3g} GB,"
-            f" {free / 1e9:.3g} GB are free; give the run a larger volume: argotune.dev/volume-size"
+            f" {free / 1e9:.3g} GB are free; {MORE_ROOM}"
         )
     places = extract_image(
         image,

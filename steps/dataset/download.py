@@ -16,6 +16,7 @@ import httpx
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.exhausted import MORE_ROOM
 from argotune.steps.common.fs import free_bytes_of
 from argotune.steps.common.urls import redact
 from argotune.steps.dataset import answers
@@ -30,8 +31,6 @@ _MOST_ANSWER_BYTES = 16 << 20
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
-
-_ADVICE = "give the run a larger volume: argotune.dev/volume-size"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +193,7 @@ class Downloader:
         if need > free:
             raise PermanentError(
                 f"{directory}: {_gb(need)} are needed for downloads, dataset, tokens and "
-                f"checkpoints, {_gb(free)} are free; {_ADVICE}"
+                f"checkpoints, {_gb(free)} are free; {MORE_ROOM}"
             )
 
     def _persist(
@@ -355,7 +354,7 @@ def _disk_full_as_error(directory: Path, size: int | None) -> Iterator[None]:
             raise
         need = "" if size is None else f"; the file has {_gb(size)}"
         raise PermanentError(
-            f"{directory}: no space left on the volume{need}; {_ADVICE}"
+            f"{directory}: no space left on the volume{need}; {MORE_ROOM}"
         ) from error
 
 

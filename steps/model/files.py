@@ -78,7 +78,7 @@ def check_space(
     if need > free:
         raise PermanentError(
             f"{directory.parent}: the model needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB "
-            "are free; request a larger volume for the model cache"
+            "are free; free space, or request a larger volume for the model cache"
         )
 
 

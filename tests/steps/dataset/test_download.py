@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.exhausted import MORE_ROOM
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.local_files import files_of_machine
 from argotune.steps.dataset.target import DatasetFile, Target
@@ -440,7 +441,7 @@ def test_full_disk_is_found_before_the_first_byte(
         )
     assert str(caught.value) == (
         f"{tmp_path}: 0.00392 GB are needed for downloads, dataset, tokens and checkpoints,"
-        " 0.001 GB are free; give the run a larger volume: argotune.dev/volume-size"
+        f" 0.001 GB are free; {MORE_ROOM}"
     )
     assert ranges(server) == ["bytes=0-0", "bytes=0-0"]
 
@@ -455,8 +456,7 @@ def test_disk_that_fills_up_meanwhile_is_named(
     with pytest.raises(PermanentError) as caught:
         downloader.fetch(Target.of(url, 0, tmp_path), fill_up)
     assert str(caught.value) == (
-        f"{tmp_path}: no space left on the volume; the file has 0.00032 GB; give the run a larger"
-        " volume: argotune.dev/volume-size"
+        f"{tmp_path}: no space left on the volume; the file has 0.00032 GB; {MORE_ROOM}"
     )
 
 

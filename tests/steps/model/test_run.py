@@ -205,7 +205,7 @@ def test_full_volume_is_found_before_the_download(hub: FakeHub, new_params: NewP
         )
     assert str(caught.value) == (
         f"{model_dir(params).parent}: the model needs 0.0 GB more, 0.0 GB are free; "
-        "request a larger volume for the model cache"
+        "free space, or request a larger volume for the model cache"
     )
     assert hub.downloads() == []
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from argotune.presets.loader import model_preset
 from argotune.steps.common.host_memory import host_memory
 from argotune.steps.contracts.model_cache import cache_path, is_complete
-from argotune.steps.contracts.training_plan import Model, TrainingPlan
+from argotune.steps.contracts.training_plan import Model, TrainingPlan, tuning_bytes
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.checks.finding import (
     AreaFinding,
@@ -44,8 +44,6 @@ _EXTRA = "local"
 _GPU_DRIVER = Path("/proc/driver/nvidia/version")
 _BYTES_PER_WEIGHT = 2
 """As models are published, and as the CPU keeps them."""
-_CHECKPOINTS = 3
-"""Adapters with their optimizer that tune keeps at the same time, while it writes the next."""
 
 
 def examine_machine(here: Home, planned: Planned | None) -> Iterator[AreaFinding]:
@@ -217,7 +215,7 @@ def _disk(here: Home, planned: Planned | None) -> Finding:
     if planned is None:
         return _room(here, 0.0, "")
     plan = planned.plan
-    needed = _CHECKPOINTS * plan.memory.lora_gb * 1e9
+    needed = float(tuning_bytes(plan))
     weights = _weights_dir(here, planned.workspace, plan.model)
     if plan.model.source == "hub" and not is_complete(weights):
         needed += _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
