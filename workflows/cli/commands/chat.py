@@ -14,16 +14,15 @@ from urllib.parse import urlsplit
 import typer
 
 from argotune.steps.contracts.client_keys import read_keys
-from argotune.steps.contracts.services import KEYS, is_alive, list_services, read_service
+from argotune.steps.contracts.services import KEYS, is_alive, read_service
 from argotune.workflows.cli.chat_client import Served, models_of
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.conversation import Conversation, show_answers
 from argotune.workflows.cli.errors import INTERRUPTED, CliError, InputError
 from argotune.workflows.cli.home import home
-from argotune.workflows.cli.local.runs import local_runs, runs_meant
+from argotune.workflows.cli.local.runs import local_runs, not_running
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service import served_on
-from argotune.workflows.cli.show.in_service import only_pushed_note
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -179,7 +178,4 @@ def served_here(name: str) -> Served:
         raise InputError(
             f"{name!r}: is a run; a service has its workspace's name: argotune chat {of_run[0]}"
         )
-    running = [known.name for known in list_services(services_dir) if is_alive(known)]
-    there = f"running are {', '.join(running)}" if running else "none is running"
-    note = only_pushed_note(run.workflow for run in runs_meant(local_runs(home()), name))
-    raise InputError(f"{name!r}: no running service of this name on this machine; {there}{note}")
+    raise InputError(f"{name!r}: {not_running(home(), name)}")

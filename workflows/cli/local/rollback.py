@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from argotune.steps.contracts.services import is_alive, list_services, read_service
+from argotune.steps.contracts.services import is_alive, read_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.runs import local_runs, runs_meant
+from argotune.workflows.cli.local.runs import not_running
 from argotune.workflows.cli.local.start import Deploy, flags_by_record, run_deploy
-from argotune.workflows.cli.show.in_service import (
-    described,
-    only_pushed_note,
-    reference_of,
-    version_problems,
-)
+from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
 
 
 def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | None = None) -> None:
@@ -24,13 +19,7 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
     service = read_service(here.services_dir, name)
     problems = version_problems(version)
     if service is None or not is_alive(service):
-        running = [each.name for each in list_services(here.services_dir) if is_alive(each)]
-        note = only_pushed_note(run.workflow for run in runs_meant(local_runs(here), name))
-        problems.append(
-            f"{name!r}: no running service of this name on this machine; running are"
-            f" {', '.join(running) or 'none'}; `argotune start {name}` starts one that was stopped"
-            f"{note}"
-        )
+        problems.append(f"{name!r}: {not_running(here, name)}")
     if service is None or problems:
         raise InputError(problems)
     known = described(name, service.annotations)

@@ -10,9 +10,11 @@ from typing import Any
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.report import PLAN, RESULT, read_file
+from argotune.steps.contracts.services import is_alive, list_services
 from argotune.steps.contracts.training_plan import TrainingPlan, parse_plan
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.show.in_service import only_pushed_note
 from argotune.workflows.cli.show.workflow_json import (
     WORKSPACE_LABEL,
     is_suspended,
@@ -127,6 +129,17 @@ def runs_meant(runs: Iterable[LocalRun], name: str) -> list[LocalRun]:
     runs = list(runs)
     of_workspace = [run for run in runs if run.workspace == name]
     return of_workspace or [run for run in runs if run.name == name]
+
+
+def not_running(home: Home, name: str) -> str:
+    """Say that no service of this name answers, and what to do: start it again, or name another."""
+    services = list_services(home.services_dir)
+    if any(each.name == name for each in services):
+        return f"its service does not run; `argotune start {name}` starts it again"
+    running = [each.name for each in services if is_alive(each)]
+    there = f"running are {', '.join(running)}" if running else "none is running"
+    note = only_pushed_note(run.workflow for run in runs_meant(local_runs(home), name))
+    return f"no running service of this name on this machine; {there}{note}"
 
 
 def find_run(home: Home, name: str) -> LocalRun:

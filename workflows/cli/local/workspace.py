@@ -22,6 +22,7 @@ from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.downloads import lend_downloads
 from argotune.workflows.cli.local.machine import check_machine
 from argotune.workflows.cli.local.runnable import Runnable
+from argotune.workflows.cli.local.runs import not_running
 from argotune.workflows.cli.local.secrets import (
     docker_login,
     forget_unrecorded,
@@ -134,7 +135,7 @@ def _check_joining(planned: workspaces.Planned, here: Home) -> None:
     service, own = (read_service(here.services_dir, each) for each in (host, name))
     problems = []
     if service is None or service.host or not is_alive(service):
-        problems.append("no running service of this name on this machine")
+        problems.append(not_running(here, host))
     if own is not None and not own.host and is_alive(own):
         problems.append(f"{name} has a service of its own; `argotune stop {name}` ends it")
     if problems:

@@ -214,7 +214,11 @@ def test_a_server_that_died_is_not_running(argotune: Argotune, serve: Serve) -> 
     process = serve("my-model")
     process.kill()
     process.wait()
-    assert argotune("chat", "my-model", "Hello").code == 2
+    answer = argotune("chat", "my-model", "Hello")
+    assert answer.code == 2
+    assert answer.errors == [
+        "'my-model': its service does not run; `argotune start my-model` starts it again"
+    ]
 
 
 def test_stop_ends_the_server(argotune: Argotune, serve: Serve) -> None:

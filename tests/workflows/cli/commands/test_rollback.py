@@ -231,8 +231,7 @@ def test_here_a_service_has_to_run(
     answer = argotune("rollback", "phi")
     assert answer.code == 2
     assert answer.err == (
-        "error: 'phi': no running service of this name on this machine; running are none;"
-        " `argotune start phi` starts one that was stopped\n"
+        "error: 'phi': no running service of this name on this machine; none is running\n"
     )
 
 

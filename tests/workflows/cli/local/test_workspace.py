@@ -117,7 +117,7 @@ def test_a_service_that_is_to_be_joined_has_to_run_with_the_base(
             read()
         return caught.value.problems
 
-    assert refused() == [f"{place}no running service of this name on this machine"]
+    assert refused() == [f"{place}no running service of this name on this machine; none is running"]
     write_service(tmp_path, "my-model", os.getpid())
     tiny = model_preset("tiny")
     write_service(tmp_path, "phi", os.getpid(), model=f"{tiny.repository}@{tiny.revision}")
