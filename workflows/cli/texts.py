@@ -1,4 +1,4 @@
-"""The input files of a command, as texts."""
+"""The files of a command: its input as texts, and what it writes where the user says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.engine.errors import naming
 from argotune.workflows.workspace.documents import Texts
 
 
@@ -26,6 +27,12 @@ def read_texts(paths: Sequence[Path]) -> Texts:
     if problems:
         raise InputError(problems)
     return texts
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user names. Raises OSError with its name, also of a full disk."""
+    with naming(path):
+        path.write_bytes(content)
 
 
 def _read_text(path: Path) -> str:

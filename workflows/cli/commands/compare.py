@@ -12,6 +12,7 @@ from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import read_both
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.show.comparison import comparison_page, print_comparison
+from argotune.workflows.cli.texts import write_file
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -59,5 +60,5 @@ def compare(
     first, second = load_sides(*adapters, login)
     print_comparison(console(), first, second)
     if html is not None:
-        html.write_text(comparison_page(first, second), encoding="utf-8")
+        write_file(html, comparison_page(first, second).encode())
         print(f"written to {html}")

@@ -31,7 +31,7 @@ from argotune.workflows.cli.show.plan_tables import print_skus
 from argotune.workflows.cli.show.results import Output, print_record
 from argotune.workflows.cli.show.view import SilentView, view_for
 from argotune.workflows.cli.show.workflow_json import name_of, step_output
-from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.cli.texts import read_texts, write_file
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -161,7 +161,7 @@ def _show(
     if page is not None:
         if content is None:
             raise CliError(f"--page {page}: the report of this run has no page of its data")
-        page.write_bytes(content)
+        write_file(page, content)
     if output is not None:
         print_record(msgspec.to_builtins(report), output)
         return

@@ -28,6 +28,7 @@ from argotune.workflows.cli.remote.evaluate import (
 from argotune.workflows.cli.remote.report import where_kept
 from argotune.workflows.cli.show.results import Output, exit_code_of, print_record
 from argotune.workflows.cli.show.side_by_side import print_side_by_side, side_by_side_page
+from argotune.workflows.cli.texts import write_file
 from argotune.workflows.cli.where import (
     PANEL,
     ClusterOption,
@@ -169,5 +170,5 @@ def _follow(cluster: Cluster, run: str, html: Path | None) -> NoReturn:
 
 def _write_page(found: SideBySide, html: Path | None) -> None:
     if html is not None:
-        html.write_text(side_by_side_page(found), encoding="utf-8")
+        write_file(html, side_by_side_page(found).encode())
         print(f"written to {html}", file=sys.stderr)

@@ -27,6 +27,7 @@ from argotune.workflows.cli.show.report import print_report
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.spending import spending_of
 from argotune.workflows.cli.show.workflow_json import Workflow
+from argotune.workflows.cli.texts import write_file
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -112,4 +113,4 @@ def _write(files: Files, directory: Path) -> None:
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_file(path, content)
