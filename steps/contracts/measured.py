@@ -59,7 +59,7 @@ def compare_with_plan(files: Files, node: NodeUse | None = None) -> list[Row]:
         node: The use of the node that was made for the run; None: there was none, or it is not
             known.
     """
-    plan, result = _plan(files), record_of(files, RESULT).get("result")
+    plan, result = plan_of(files), record_of(files, RESULT).get("result")
     if plan is None or not isinstance(result, dict):
         return []
     return [row for row in _rows(plan, result, files, node) if row.measured != UNKNOWN]
@@ -130,7 +130,8 @@ def _time_of_tuning(files: Files) -> str:
     return duration(times[-1] - times[0]) if len(times) > 1 else UNKNOWN
 
 
-def _plan(files: Files) -> TrainingPlan | None:
+def plan_of(files: Files) -> TrainingPlan | None:
+    """Return the plan in a report; None where it has none that this version reads."""
     try:
         return parse_plan(files[PLAN].decode()) if PLAN in files else None
     except (PermanentError, UnicodeDecodeError):

@@ -26,7 +26,7 @@ from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.report import print_report
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.spending import spending_of
-from argotune.workflows.cli.show.workflow_json import Workflow
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of
 from argotune.workflows.cli.texts import write_file
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -68,6 +68,7 @@ def report(
     print_report(
         console(),
         files,
+        run=_title(run) if run is not None else "",
         node=_node_use(run) if run is not None else None,
         answer=asked.answer if asked is not None else "",
     )
@@ -100,6 +101,10 @@ def _load(name: str, login: Login, cluster: Cluster | None) -> tuple[Files, Work
 def _print_evaluations(image: str, login: Login) -> None:
     for each in evaluations_of_image(image, login):
         print(f"an evaluation of it: argotune report {each}")
+
+
+def _title(run: Workflow) -> str:
+    return f"{name_of(run)}, {run['metadata'].get('creationTimestamp', '')}".removesuffix(", ")
 
 
 def _node_use(run: Workflow) -> NodeUse | None:

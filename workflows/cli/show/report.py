@@ -12,28 +12,33 @@ from rich.text import Text
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts import data_report, side_by_side
-from argotune.steps.contracts.measured import NodeUse, compare_with_plan
+from argotune.steps.contracts.measured import NodeUse, compare_with_plan, plan_of
 from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
 from argotune.workflows.cli.show.comparison import evaluation_of, gain_text, score_text
 from argotune.workflows.cli.show.data import findings_table
+from argotune.workflows.cli.show.plan_rows import plan_rows
 from argotune.workflows.cli.show.side_by_side import print_side_by_side
 
 _SHOWN_ANSWERS = 3
+_SETTINGS = ("model", "method", "adapter", "batch", "rate")
+"""Rows of the plan that tell one run of a workspace from another."""
 
 
 def print_report(
-    screen: Console, files: Files, *, node: NodeUse | None = None, answer: str = ""
+    screen: Console, files: Files, *, run: str = "", node: NodeUse | None = None, answer: str = ""
 ) -> None:
-    """Print what came of the run: data, losses, evaluations, the plan beside it, the last answers.
+    """Print what came of the run: settings, data, losses, the plan beside it, the last answers.
 
     Args:
         screen: Where to print.
         files: Those of the report.
+        run: Its name and when it began; empty: not known.
         node: The use of the node that was made for the run, where that is known.
         answer: Who approved or rejected the adapter, and why; empty: nobody, or it is not known.
     """
     facts = Table.grid(padding=(0, 2))
-    for name, text in [*_facts(files), *([("approval", answer)] if answer else [])]:
+    known = [("run", run), *_settings(files), *_facts(files), ("approval", answer)]
+    for name, text in filter(all, known):
         facts.add_row(Text(name), Text(text))
     screen.print(facts, soft_wrap=True)
     if side_by_side.FILE in files:
@@ -42,6 +47,14 @@ def print_report(
     # Not with soft wrap, which makes a table as wide as its longest list of rows.
     screen.print(*_findings(files), *_measured(files, node), sep="\n", end="")
     screen.print(Group(*_answers(files)), soft_wrap=True)
+
+
+def _settings(files: Files) -> Iterator[tuple[str, str]]:
+    """Yield what an adapter was tuned with; nothing where none was."""
+    plan = plan_of(files) if RESULT in files else None
+    for row in plan_rows(plan) if plan is not None else ():
+        if row.name in _SETTINGS:
+            yield row.name, ", ".join(filter(None, (row.value, row.note)))
 
 
 def _facts(files: Files) -> Iterator[tuple[str, str]]:

@@ -22,19 +22,19 @@ CLAIM = {
 @pytest.mark.parametrize(
     ("script", "code", "said"),
     [
-        ("mkdir /work/logs; echo well > /work/logs/tune.log", 0, "files  logs/tune.log (5 B)"),
-        ("true", 3, ""),
+        ("mkdir /work/logs; echo well > /work/logs/tune.log", 0, ["files  logs/tune.log (5 B)"]),
+        ("true", 3, []),
     ],
 )
 def test_the_report_is_on_the_volume_of_the_run(
-    argotune: Argotune, write: Write, tmp_path: Path, script: str, code: int, said: str
+    argotune: Argotune, write: Write, tmp_path: Path, script: str, code: int, said: list[str]
 ) -> None:
     main = shell("main", script)
     main["container"]["volumeMounts"] = [{"name": "work", "mountPath": "/work"}]
     file = write("workflow.yaml", workflow(main, volumeClaimTemplates=[CLAIM]))
     assert argotune("run", file, "--name", "one").code == 0
     answer = argotune("report", "one", "--to", tmp_path / "kept")
-    assert (answer.code, answer.out.partition("\n")[0].rstrip()) == (code, said)
+    assert (answer.code, [line.rstrip() for line in answer.out.splitlines()[1:2]]) == (code, said)
     if code:
         assert answer.errors == ["run one has written no report"]
     else:

@@ -99,6 +99,15 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     answer = argotune("report", "my-model", *ON_CLUSTER)
     assert (answer.code, answer.err) == (0, "")
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert lines[:6] == [
+        "run my-model-abcde, 2026-01-01T00:00:00Z",
+        "model argotune/tiny, 000000000000",
+        "method qlora, bfloat16",
+        "adapter r 8, alpha 8, dropout 0, qkv_proj",
+        "batch 1 x 512 tokens, 512 tokens per optimizer step, rows packed",
+        "rate 0.001, linear, warm-up 0%, seed 0",
+    ]
+    lines = lines[6:]
     assert lines[:8] == [
         "rows 90 for training, 10 held out, 2 repeated, 1 unusable",
         "tokens 9000 an epoch, 3000 of them learned; the longest row has 400, 1 rows were cut",
