@@ -7,6 +7,18 @@ from typing import Any
 
 from argotune.presets.names import nearest
 
+FLAGS = (
+    "name",
+    "preset",
+    "method",
+    "urls",
+    "output-image",
+    "push-secret",
+    "instance-type",
+    "volume-size",
+    "storage-class",
+)
+"""What a flag of its own replaces; `--set` gives all other settings."""
 _PRESET = ("name", "accessMode", "presetOptions")
 _PRESET_OPTIONS = (
     "image",
@@ -59,6 +71,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def flag_of(setting: str) -> str:
+    """Return how the command line names a setting that replaces one of the file."""
+    return f"--{setting}" if setting in FLAGS else f"--set {setting}"
+
+
 class Fields:
     """The fields of one manifest; flags of the command line replace some of them."""
 
@@ -80,7 +97,7 @@ class Fields:
 
     def shown(self, path: str, flag: str | None) -> str:
         """Return where the user wrote it: the field's path, or the flag."""
-        return f"--{flag}" if flag in self.overrides else path
+        return flag_of(flag) if flag is not None and flag in self.overrides else path
 
     def text(self, path: str, *, flag: str | None = None) -> str | None:
         """Read a text; None where it is missing or empty. Anything else is a problem."""

@@ -12,7 +12,7 @@ from argotune.steps.contracts.service_plan import AskedAdapter
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.steps.settings.step_params import service_settings
-from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.fields import Fields, flag_of
 from argotune.workflows.workspace.input import pull_secrets
 from argotune.workflows.workspace.model import ADAPTERS, Options
 from argotune.workflows.workspace.output import is_filled_in_image, warn_of_internal_registry
@@ -107,7 +107,7 @@ def is_known_image(text: str) -> bool:
 
 
 def _place(name: str, fields: Fields) -> str:
-    return f"--{name}" if name in fields.overrides else place_of(name)
+    return flag_of(name) if name in fields.overrides else place_of(name)
 
 
 def _annotations_of_kaito(fields: Fields) -> Iterator[str]:

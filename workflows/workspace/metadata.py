@@ -8,7 +8,7 @@ from typing import Any
 from argotune.presets.names import nearest
 from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.steps.settings.run_settings import PREFIX, annotation_settings
-from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.fields import Fields, flag_of
 from argotune.workflows.workspace.model import Options
 
 _LABELS = "metadata.labels"
@@ -27,7 +27,7 @@ def read_options(fields: Fields) -> Options:
     }
     values: dict[str, str] = {}
     for name in [*ours, *(flag for flag in overrides if flag in known and flag not in ours)]:
-        path = f"--{name}" if name in overrides else f"metadata.annotations.{PREFIX}{name}"
+        path = flag_of(name) if name in overrides else f"metadata.annotations.{PREFIX}{name}"
         text = overrides.get(name, ours.get(name, ""))
         if name not in known:
             fields.problems.append(f"{path}: unknown annotation; {_advice(name, known)}")

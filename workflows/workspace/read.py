@@ -29,7 +29,13 @@ from argotune.workflows.workspace.config_map import (
     read_config_map,
 )
 from argotune.workflows.workspace.documents import Texts, read_manifests
-from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
+from argotune.workflows.workspace.fields import (
+    FLAGS,
+    Fields,
+    WorkspaceError,
+    check_fields,
+    flag_of,
+)
 from argotune.workflows.workspace.inference import check_options, is_known_image, read_inference
 from argotune.workflows.workspace.input import Reach, read_adapter, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
@@ -52,16 +58,7 @@ from argotune.workflows.workspace.resource import read_instance_type, read_label
 from argotune.workflows.workspace.tags import unsafe
 from argotune.workflows.workspace.workflow import to_parameters
 
-OVERRIDES = (
-    "name",
-    "preset",
-    "method",
-    "urls",
-    "output-image",
-    "push-secret",
-    "instance-type",
-    *annotation_settings(),
-)
+OVERRIDES = tuple(dict.fromkeys((*FLAGS, *annotation_settings())))
 """Settings that a flag may replace; `urls` is a JSON list, the others are texts."""
 
 _OF_TRAINING = ("method", "urls", "output-image", "push-secret")
@@ -416,7 +413,7 @@ def _check_steps(
         is_known = bool(fields.problems) and arguments.get(row.name) in ("", "[]")
         if not is_of_file or is_left_open or is_known:
             continue
-        flag = f"--{row.name}"
+        flag = flag_of(row.name)
         place = (
             flag if row.name in fields.overrides else _place_in_file(row.name, workspace, fields)
         )

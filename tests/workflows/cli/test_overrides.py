@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.overrides import read_overrides
+from argotune.workflows.cli.overrides import OVERRIDES, read_overrides
+from argotune.workflows.workspace.fields import FLAGS, flag_of
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,9 @@ def test_an_unknown_setting_is_told_with_the_one_that_is_meant(pair: str, advice
         read_overrides({}, [pair])
     name = pair.partition("=")[0]
     assert refused.value.problems == [f"--set {pair!r}: no setting {name}; {advice}"]
+
+
+def test_an_error_names_a_setting_as_it_was_given() -> None:
+    # No command has a flag for the login; all the values of --url are one setting.
+    assert {*FLAGS} - {"push-secret"} == {name.replace("url", "urls") for name in OVERRIDES}
+    assert [flag_of(name) for name in ("preset", "tune-cpu")] == ["--preset", "--set tune-cpu"]

@@ -560,7 +560,7 @@ def test_flags_stand_in_for_fields() -> None:
             {"output-image": "a b"},
             "--output-image: 'a b': 'a b' is not a component of a repository",
         ),
-        ({"provider": "gcp"}, "--provider: 'gcp'; accepted is existing or aks or "),
+        ({"provider": "gcp"}, "--set provider: 'gcp'; accepted is existing or aks or "),
         ({"presets": "phi-4"}, "--presets: unknown; known are name, preset, method, "),
     ],
 )

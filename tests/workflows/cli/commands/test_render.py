@@ -311,7 +311,7 @@ def test_any_setting_can_be_given_by_a_flag(argotune: Argotune, write: Write) ->
             ["--volume-size", "1Gi", "--set", "volume-size=2Gi"],
             "--set 'volume-size=2Gi': volume-size is given twice; give it once",
         ),
-        (["--set", "tune-memory=x"], "--tune-memory: 'x'; accepted is a quantity such as 16Gi"),
+        (["--set", "tune-memory=x"], "--set tune-memory: 'x'; accepted is a quantity such as 16Gi"),
     ],
 )
 def test_a_setting_that_is_wrong_is_refused(
