@@ -610,8 +610,15 @@ def test_only_what_runs_on_gpus_has_a_memory_limit_that_a_parameter_sets() -> No
     assert naming == ["tune", "answer", "evaluate"]
 
 
-def test_run_is_named_by_what_it_makes() -> None:
-    annotations = load(RENDERED_DIR / "finetune.yaml")["spec"]["workflowMetadata"]["annotations"]
-    assert annotations["workflows.argoproj.io/title"] == (
-        "{{workflow.parameters.name}}: fine-tune {{workflow.parameters.preset}}"
-    )
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        ("finetune", ": fine-tune {{workflow.parameters.preset}}"),
+        ("serve", ": serve {{workflow.parameters.preset}}"),
+        ("rollback", ": roll back"),
+        ("evaluate", ""),
+    ],
+)
+def test_a_run_is_titled_by_its_workspace_and_what_it_does(template: str, what: str) -> None:
+    annotations = load(RENDERED_DIR / f"{template}.yaml")["spec"]["workflowMetadata"]["annotations"]
+    assert annotations["workflows.argoproj.io/title"] == f"{{{{workflow.parameters.name}}}}{what}"
