@@ -126,7 +126,13 @@ def _checks() -> list[Object]:
 def _evaluate(site: Site) -> list[float]:
     image = site.image(_NAME).rpartition(":")[0]
     where = (f"--namespace={site.namespace}", "--wait", "--allow-cpu")
-    node = ("--set", f"label-selector={site.node_selector}", "--set", f"push-secret={PUSH_SECRET}")
+    settings = {
+        "label-selector": site.node_selector,
+        "push-secret": PUSH_SECRET,
+        "tune-cpu": "200m",
+        "tune-memory": "2Gi",
+    }
+    node = [f"--set={name}={value}" for name, value in settings.items()]
     models = ("tiny", _NAME, f"{image}:v2")
     said = site.argotune(
         "evaluate", *models, "--data", site.dataset, *where, *node, seconds=RUN_SECONDS
