@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, speeds_of_run
 from tests.steps.plan.helpers import config, params
@@ -45,6 +46,13 @@ def problems_of(wanted: Params) -> list[str]:
 
 def test_a_run_that_every_step_takes_is_planned() -> None:
     assert plan_of_run(submitted()).model.preset == "tiny"
+
+
+def test_the_plan_does_not_depend_on_where_the_data_come_from() -> None:
+    """The image of the adapter has the plan's digest, and tune gets no URL besides."""
+    urls = ["https://example.com/a.parquet", "hf://datasets/me/rows/data", "s3://rows/data/"]
+    plans = {dump_plan(plan_of_run(submitted(urls=json.dumps([url])))) for url in urls}
+    assert len(plans) == 1
 
 
 def test_the_gate_has_a_digest_of_what_it_judges_by() -> None:

@@ -90,6 +90,18 @@ def test_a_layout_needs_no_registry_and_no_skopeo(
     ]
 
 
+def test_the_adapters_digest_does_not_depend_on_where_its_data_came_from(work_dir: Path) -> None:
+    """Only the statement beside it names the URLs."""
+    sources = ["https://example.com/rows.jsonl", "hf://datasets/me/rows/data", "s3://rows/data/"]
+    sources += ["oci://example.com/me/rows:v1", "volume://rows/", "file:///data/rows.jsonl"]
+    results = [
+        run(params(work_dir, f"oci:{work_dir}/out", urls=(url,)), progress=Progress())
+        for url in sources
+    ]
+    assert len({result.digest for result in results}) == 1
+    assert len({result.provenance for result in results}) == len(sources)
+
+
 def test_a_claim_gets_a_copy_under_the_images_digest(work_dir: Path, tmp_path: Path) -> None:
     claim = tmp_path / "claim"
     claim.mkdir()
