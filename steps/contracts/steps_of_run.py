@@ -113,21 +113,23 @@ def count_steps(micro_batches: int, tokens: int, training: Training) -> RunSteps
 
 
 def pack_rows(lengths: Sequence[int], training: Training) -> list[list[int]]:
-    """The row numbers of each micro-batch.
+    """The row numbers of each micro-batch: by tokens, or as many rows as the user gave.
 
-    Packed by tokens; in a random order that the seed repeats if the user gave the number of rows.
-    Raises PermanentError as `best_fit`.
+    The rows come in a random order that the seed repeats, and not the longest first: rows of one
+    length are often of one kind, and steps of one kind each do not learn both
+    (tests/bench/tool_calls.py). Raises PermanentError as `best_fit`.
     """
-    rows = training.rows_per_micro_batch
-    if rows is None:
-        return best_fit(lengths, training.micro_batch_tokens)
     order = list(range(len(lengths)))
     random.Random(training.seed).shuffle(order)
-    return [order[first : first + rows] for first in range(0, len(order), rows)]
+    rows = training.rows_per_micro_batch
+    if rows is not None:
+        return [order[first : first + rows] for first in range(0, len(order), rows)]
+    bins = best_fit([lengths[row] for row in order], training.micro_batch_tokens)
+    return [[order[place] for place in places] for places in bins]
 
 
 def best_fit(lengths: Sequence[int], capacity_tokens: int) -> list[list[int]]:
-    """Best-fit decreasing: each row, longest first, into the fullest micro-batch with space.
+    """Each row, in the order given, into the fullest micro-batch with space for it.
 
     Raises PermanentError if a row is longer than a micro-batch.
     """
@@ -139,8 +141,7 @@ def best_fit(lengths: Sequence[int], capacity_tokens: int) -> list[list[int]]:
     bins: list[list[int]] = []
     open_bins: dict[int, list[int]] = {}  # free tokens -> bins
     free_sizes: list[int] = []  # sorted keys of open_bins
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        length = lengths[row]
+    for row, length in enumerate(lengths):
         found = bisect.bisect_left(free_sizes, length)
         if found == len(free_sizes):
             bins.append([row])

@@ -23,7 +23,7 @@ from argotune.steps.tokens.template import ChatTemplate
 from argotune.steps.tokens.tokenise import Census, read_rows
 from argotune.steps.tune.pack import SCHEMA, Packs, pack
 
-_FORMAT = "2"
+_FORMAT = "3"
 """Increased with every change after which the same rows give other packs."""
 _KEY = b"argotune"
 _BATCH_FIELDS = (

@@ -26,7 +26,18 @@ def training(**fields: Any) -> Training:
 
 
 def test_each_row_goes_into_the_fullest_micro_batch_with_room() -> None:
-    assert best_fit([6, 5, 3, 4, 2], 10) == [[0, 3], [1, 2, 4]]
+    assert best_fit([6, 5, 3, 4, 2], 10) == [[0, 2], [1, 3], [4]]
+
+
+def test_micro_batches_of_few_rows_mix_rows_of_different_lengths() -> None:
+    """Calls of two tools, as in tests/bench/tool_calls.py: each tool's rows have one length."""
+    lengths = [215, 220] * 100
+    bins = pack_rows(lengths, training(micro_batch_tokens=512))
+    assert sorted(row for each in bins for row in each) == list(range(200))
+    assert {len(each) for each in bins} == {2}
+    assert sum(len({lengths[row] for row in each}) == 2 for each in bins) in range(35, 66)
+    assert bins == pack_rows(lengths, training(micro_batch_tokens=512))
+    assert bins != pack_rows(lengths, training(micro_batch_tokens=512, seed=7))
 
 
 def test_a_row_longer_than_a_micro_batch_is_refused() -> None:
