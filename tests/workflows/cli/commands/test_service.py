@@ -55,12 +55,12 @@ def test_plan_says_context_machine_and_cost_of_a_day(argotune: Argotune, write: 
     assert answer.code == 0
     rows = [line.split() for line in answer.out.splitlines()]
     assert ["context", "8192", "tokens"] in [row[:3] for row in rows]
-    assert ["at", "once", "16"] in [row[:3] for row in rows]
+    assert ["at", "once", "19"] in [row[:3] for row in rows]
     assert ["cost", "3.673", "USD/h,", "88", "USD", "a", "day"] in [row[:7] for row in rows]
     (machine,) = [row for row in rows if row[0:1] == ["*"]]
     assert machine[1:] == [
         *("Standard_NC24ads_A100_v4", "1", "x", "A100", "80GB", "80", "GiB"),
-        *("8192", "16", "3.67", "88"),
+        *("8192", "19", "3.67", "88"),
     ]
     assert "vllm.swap-space: has no effect" in answer.err
 
