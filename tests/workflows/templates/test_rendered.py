@@ -622,3 +622,10 @@ def test_only_what_runs_on_gpus_has_a_memory_limit_that_a_parameter_sets() -> No
 def test_a_run_is_titled_by_its_workspace_and_what_it_does(template: str, what: str) -> None:
     annotations = load(RENDERED_DIR / f"{template}.yaml")["spec"]["workflowMetadata"]["annotations"]
     assert annotations["workflows.argoproj.io/title"] == f"{{{{workflow.parameters.name}}}}{what}"
+
+
+@pytest.mark.parametrize("template", ["finetune", "serve", "rollback", "evaluate"])
+def test_a_run_of_every_client_has_the_label_of_its_workspace(template: str) -> None:
+    """The command line labels its runs itself; `argo submit --from` leaves it to the template."""
+    labels = load(RENDERED_DIR / f"{template}.yaml")["spec"]["workflowMetadata"]["labelsFrom"]
+    assert labels["argotune.dev/workspace"] == {"expression": "workflow.parameters.name"}
