@@ -49,6 +49,7 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     r: int
     alpha: int
     target_modules: list[str]
+    """Names of the layers; of an adapter of others it may be one regular expression of PEFT."""
     use_dora: bool = False
     """DoRA adapters are served by transformers and PEFT; vLLM refuses them."""
 

@@ -61,11 +61,12 @@ def contract_of_adapter(directory: Path, base: ServingContract) -> ServingContra
     path = directory / _CONFIG
     try:
         config = json.loads(path.read_bytes())
+        targets = config["target_modules"]
         adapter = Adapter(
             name=directory.name,
             r=int(config["r"]),
             alpha=round(config["lora_alpha"]),
-            target_modules=sorted(config["target_modules"]),
+            target_modules=[targets] if isinstance(targets, str) else sorted(targets),
             use_dora=bool(config.get("use_dora")),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

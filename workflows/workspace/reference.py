@@ -72,8 +72,9 @@ the base model by the workspace's name. An adapter without `serving.json`, which
 served with the base's chat template. One of another base, or with other rotary factors than the
 others, is refused by the step `plan`, which fetches them before anything costs money. On a GPU the
 servers compute with vLLM, by the same rule as after a training (`argotune.dev/engine`). An adapter that
-vLLM does not serve, or would serve otherwise (DoRA, ranks above 512, `rank_pattern`, `alpha_pattern`,
-`modules_to_save`, `bias`), has `auto` take transformers with a warning, and `vllm` be refused.
+vLLM does not serve, or would serve otherwise (DoRA, ranks above 512, `rank_pattern`, `alpha_pattern`),
+has `auto` take transformers with a warning, and `vllm` be refused. One that changes the base itself
+(`modules_to_save`, `bias`, ...) is refused by name, because all adapters share the base.
 
 Of the annotations below a service has those about provider and node, `service-*`, `engine`,
 `api-keys-secret`, `requests-per-minute`, `question`, `model-source`, `queue` and `priority-class`; the

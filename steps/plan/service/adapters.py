@@ -11,6 +11,7 @@ from argotune.presets.loader import model_presets
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fs import remove_directory
+from argotune.steps.contracts.lora_config import change_of_base
 from argotune.steps.contracts.service_plan import (
     ADAPTERS,
     AskedAdapter,
@@ -128,6 +129,8 @@ def _problems_of(
     kind = config.get("peft_type")
     if kind != "LORA":
         yield f"adapters: {adapter.name}: peft_type {kind!r} in {_CONFIG}; only LORA is served"
+    if reason := change_of_base(config):
+        yield f"adapters: {adapter.name}: {reason}"
     if adapter.strength != 1 and config.get("use_dora"):
         yield (
             f"adapters: {adapter.name}: strength {adapter.strength:g} of a DoRA adapter, whose"

@@ -20,20 +20,13 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.lora_config import change_of_base
 
 LEAST_ROWS = 16
 """Fewest rows of a matrix product. MKL computes products of one row, of a few and of many with
 different kernels, whose sums differ in the last bit; from 16 rows on, each row's sum was the same
 beside any number of others, in all shapes that were tried, with one thread and with two. An answer
 would otherwise depend on what else runs."""
-_CHANGE_THE_MODEL = (
-    "alora_invocation_tokens",
-    "layer_replication",
-    "modules_to_save",
-    "target_parameters",
-    "trainable_token_indices",
-)
-"""Settings of LoRA for more than linear layers."""
 
 
 @dataclass(frozen=True)
@@ -126,20 +119,11 @@ class AdapterMix:
             layer.forward = functools.partial(self._forward, layer)
 
     def _check(self, config: Any) -> None:
-        """Raise PermanentError for an adapter that changes the model beside its linear layers.
-
-        Then others could not be answered in the same step, and it could not be taken out again.
-        """
+        """Raise PermanentError for an adapter that changes the model beside its linear layers."""
         if not isinstance(config, LoraConfig):
             raise PermanentError(f"it is a {config.peft_type} adapter; only LoRA is served")
-        found = [name for name in _CHANGE_THE_MODEL if getattr(config, name)]
-        if config.bias != "none":
-            found.append("bias")
-        if found:
-            raise PermanentError(
-                f"it changes the base model itself ({', '.join(found)} in adapter_config.json), so "
-                "that it cannot be served beside others; tune one without"
-            )
+        if reason := change_of_base(vars(config)):
+            raise PermanentError(reason)
         for name, module in self.base.named_modules():
             base = module.get_base_layer() if isinstance(module, lora.LoraLayer) else module
             if check_target_module_exists(config, name) and not isinstance(base, torch.nn.Linear):

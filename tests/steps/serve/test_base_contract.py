@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,22 @@ def test_the_first_adapter_that_cannot_be_loaded_leaves_the_base_whole(
         assert asyncio.run(answers()) == ANSWER
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["v_proj", "q_proj"], ["q_proj", "v_proj"]),
+        ("all-linear", ["all-linear"]),
+        (r".*\.(q|v)_proj", [r".*\.(q|v)_proj"]),
+    ],
+)
+def test_the_layers_of_an_adapter_of_others_are_named_as_it_names_them(
+    contract: ServingContract, tmp_path: Path, given: str | list[str], told: list[str]
+) -> None:
+    config = {"r": 8, "lora_alpha": 16, "target_modules": given}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    assert contract_of_adapter(tmp_path, contract).adapter.target_modules == told
 
 
 def test_what_is_no_adapter_is_refused(contract: ServingContract, tmp_path: Path) -> None:

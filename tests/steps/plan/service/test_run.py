@@ -136,6 +136,22 @@ def test_an_adapter_of_another_base_is_refused_by_name(tmp_path: Path) -> None:
     )
 
 
+def test_an_adapter_that_changes_the_base_is_refused_before_a_node_is_made(tmp_path: Path) -> None:
+    directory = foreign(
+        tmp_path,
+        base_model_name_or_path="argotune/tiny",
+        modules_to_save=["lm_head"],
+        layer_replication=[],
+        bias="lora_only",
+    )
+    with pytest.raises(ParamsError) as caught:
+        planned(tmp_path, {"name": "docs"}, volume_dir=directory)
+    assert caught.value.problems == [
+        "adapters: docs: it changes the base model itself (modules_to_save, bias in"
+        " adapter_config.json), so that it cannot be served beside others; tune one without"
+    ]
+
+
 def test_adapters_with_different_rotary_factors_are_refused(tmp_path: Path) -> None:
     images = []
     for rope in ("short", "long"):
