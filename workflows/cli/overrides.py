@@ -9,12 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from argotune.presets.names import nearest
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.options import Command, accepting
+from argotune.workflows.workspace.fields import FLAGS, unknown_setting
 
-_PREFIX = "argotune.dev/"
-"""Of annotations, which the flag does without."""
 _PANEL = "In place of the file's fields"
 
 OVERRIDES: Mapping[str, str] = {
@@ -65,7 +63,8 @@ def read_overrides(
 ) -> dict[str, str]:
     """Return flags, and the NAME=VALUE of `--set`, in the form of `read_workspace`.
 
-    Raises InputError for a `--set` that is wrong or contradicts another flag.
+    That refuses the names that are no setting, together with the file's problems. Raises InputError
+    for a `--set` that is of another form or contradicts another flag.
     """
     found = {}
     for flag, value in flags.items():
@@ -78,7 +77,12 @@ def read_overrides(
     # The table takes a tenth of a second to import, and most commands do not need it.
     from argotune.steps.settings.run_settings import annotation_settings
 
-    return found | read_settings(settings, annotation_settings(), found)
+    known = annotation_settings()
+    given = _read_pairs(settings, found)
+    # What the reader knows by these names is the flag's.
+    if problems := _unknown({name: given[name] for name in FLAGS if name in given}, known):
+        raise InputError(problems)
+    return found | given
 
 
 def join_overrides(overrides: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, str]:
@@ -95,21 +99,28 @@ def flags_of(overrides: Mapping[str, str]) -> dict[str, str]:
     return {flags.get(name, f"--set {name}"): value for name, value in overrides.items()}
 
 
-def read_settings(
-    pairs: Sequence[str], known: Collection[str], taken: Collection[str] = ()
-) -> dict[str, str]:
-    """Return the pairs NAME=VALUE of `--set`, each known setting once and none that is taken.
+def read_settings(pairs: Sequence[str], known: Collection[str]) -> dict[str, str]:
+    """Return the pairs NAME=VALUE of `--set`, each known setting once.
 
     Raises InputError with all problems.
     """
+    found = _read_pairs(pairs, ())
+    if problems := _unknown(found, known):
+        raise InputError(problems)
+    return found
+
+
+def _unknown(found: Mapping[str, str], known: Collection[str]) -> list[str]:
+    return [unknown_setting(name, text, known) for name, text in found.items() if name not in known]
+
+
+def _read_pairs(pairs: Sequence[str], taken: Collection[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     problems = []
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not text:
             problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
-        elif name not in known:
-            problems.append(f"--set {pair!r}: no setting {name}; {_advice(name, known)}")
         elif name in found or name in taken:
             problems.append(f"--set {pair!r}: {name} is given twice; give it once")
         else:
@@ -117,16 +128,6 @@ def read_settings(
     if problems:
         raise InputError(problems)
     return found
-
-
-def _advice(name: str, known: Collection[str]) -> str:
-    """Say which setting an unknown name may mean."""
-    short = name.removeprefix(_PREFIX)
-    near = short if short in known else nearest(short, known)
-    if name != short:
-        meant = f": {near}" if near else f"; known are {', '.join(known)}"
-        return f"accepted are names without {_PREFIX}{meant}"
-    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
 
 
 def _parameter(flag: str) -> inspect.Parameter:

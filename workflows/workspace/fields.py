@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from argotune.presets.names import nearest
@@ -19,6 +19,8 @@ FLAGS = (
     "storage-class",
 )
 """What a flag of its own replaces; `--set` gives all other settings."""
+_PREFIX = "argotune.dev/"
+"""Of annotations, which `--set` does without."""
 _PRESET = ("name", "accessMode", "presetOptions")
 _PRESET_OPTIONS = (
     "image",
@@ -74,6 +76,17 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 def flag_of(setting: str) -> str:
     """Return how the command line names a setting that replaces one of the file."""
     return f"--{setting}" if setting in FLAGS else f"--set {setting}"
+
+
+def unknown_setting(name: str, text: str, known: Collection[str]) -> str:
+    """Say of a `--set` that there is no such setting, and which one may be meant."""
+    short = name.removeprefix(_PREFIX)
+    near = short if short in known else nearest(short, known)
+    advice = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+    if name != short:
+        meant = f": {near}" if near else f"; known are {', '.join(known)}"
+        advice = f"accepted are names without {_PREFIX}{meant}"
+    return f"--set {f'{name}={text}'!r}: no setting {name}; {advice}"
 
 
 class Fields:

@@ -35,6 +35,7 @@ from argotune.workflows.workspace.fields import (
     WorkspaceError,
     check_fields,
     flag_of,
+    unknown_setting,
 )
 from argotune.workflows.workspace.inference import check_options, is_known_image, read_inference
 from argotune.workflows.workspace.input import Reach, read_adapter, read_input
@@ -348,8 +349,11 @@ def _read_namespace(fields: Fields) -> str | None:
 
 
 def _check_overrides(fields: Fields) -> None:
-    for name in fields.overrides.keys() - set(OVERRIDES):
-        fields.problems.append(f"--{name}: unknown; known are {', '.join(OVERRIDES)}")
+    fields.problems += [
+        unknown_setting(name, text, annotation_settings())
+        for name, text in fields.overrides.items()
+        if name not in OVERRIDES
+    ]
 
 
 def _check_tuning(fields: Fields) -> None:

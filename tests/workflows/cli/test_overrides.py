@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.steps.settings.run_settings import annotation_settings
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.overrides import OVERRIDES, read_overrides
+from argotune.workflows.cli.overrides import OVERRIDES, read_overrides, read_settings
 from argotune.workflows.workspace.fields import FLAGS, flag_of
 
 
@@ -19,9 +20,14 @@ from argotune.workflows.workspace.fields import FLAGS, flag_of
 )
 def test_an_unknown_setting_is_told_with_the_one_that_is_meant(pair: str, advice: str) -> None:
     with pytest.raises(InputError) as refused:
-        read_overrides({}, [pair])
+        read_settings([pair], annotation_settings())
     name = pair.partition("=")[0]
     assert refused.value.problems == [f"--set {pair!r}: no setting {name}; {advice}"]
+
+
+def test_a_setting_is_no_way_around_a_flag() -> None:
+    with pytest.raises(InputError, match="--set 'preset=phi-4': no setting preset; "):
+        read_overrides({}, ["preset=phi-4"])
 
 
 def test_an_error_names_a_setting_as_it_was_given() -> None:

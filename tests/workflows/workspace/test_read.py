@@ -561,7 +561,7 @@ def test_flags_stand_in_for_fields() -> None:
             "--output-image: 'a b': 'a b' is not a component of a repository",
         ),
         ({"provider": "gcp"}, "--set provider: 'gcp'; accepted is existing or aks or "),
-        ({"presets": "phi-4"}, "--presets: unknown; known are name, preset, method, "),
+        ({"presets": "phi-4"}, "--set 'presets=phi-4': no setting presets; known are "),
     ],
 )
 def test_wrong_flag_is_answered_by_its_name(overrides: dict[str, str], problem: str) -> None:

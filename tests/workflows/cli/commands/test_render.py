@@ -320,3 +320,14 @@ def test_a_setting_that_is_wrong_is_refused(
     answer = argotune("render", write("workspace.yaml", WORKSPACE), *flags)
     assert answer.code == 2
     assert answer.errors == [problem]
+
+
+def test_an_unknown_setting_hides_no_other_problem(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE.replace("method: lora", "method: full"))
+    answer = argotune("render", file, "--set", "tune-memroy=1Gi", "--set", "tune-cpu=x")
+    assert answer.code == 2
+    assert [each.partition(";")[0] for each in answer.errors] == [
+        "--set 'tune-memroy=1Gi': no setting tune-memroy",
+        "--set tune-cpu: 'x'",
+        "tuning.method: 'full'",
+    ]
