@@ -109,6 +109,11 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
             raise
 
 
+def check(documents: list[JsonObject], options: Options) -> None:
+    """Raise EngineError with all problems for which `run` would refuse the documents."""
+    _prepared(documents, _with_absolute_paths(options))
+
+
 def resume(options: Options) -> JsonObject:
     """Resume the run in `run_dir` and return it with its status.
 
@@ -137,7 +142,24 @@ def _with_absolute_paths(options: Options) -> Options:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A workflow that nothing is wrong with, and what it is made of."""
+
+    workflow: JsonObject
+    spec: JsonObject
+    """What is executed, with the values of all parameters."""
+    catalog: Catalog
+
+
 def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
+    made = _prepared(documents, options)
+    save_start(options.run_dir, Start(documents=documents, runtime=_runtime(options)))
+    state = RunState(made.workflow["metadata"]["name"], now=options.clock.now)
+    return _loop(made.workflow, made.spec, made.catalog, options, state)
+
+
+def _prepared(documents: list[JsonObject], options: Options) -> _Prepared:
     if problems := unsupported_fields(documents):
         raise UnsupportedError(problems)
     if has_record(options.run_dir):
@@ -168,9 +190,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
         workflow["spec"].setdefault("arguments", {})["parameters"] = copied(
             spec["arguments"]["parameters"]
         )
-    save_start(options.run_dir, Start(documents=documents, runtime=_runtime(options)))
-    state = RunState(workflow["metadata"]["name"], now=options.clock.now)
-    return _loop(workflow, spec, catalog, options, state)
+    return _Prepared(workflow, spec, catalog)
 
 
 def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loop:

@@ -39,6 +39,7 @@ from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.record import has_record, request_resume
+from argotune.workflows.engine.run import check as check_workflow
 from argotune.workflows.engine.run import resume as resume_workflow
 from argotune.workflows.engine.run import run as run_workflow
 from argotune.workflows.workspace.documents import Texts
@@ -173,20 +174,23 @@ def execute(start: Start, *, show: bool) -> dict[str, Any]:
     """
     here = home()
     made = _runnable(here, start)
+    view = view_for(console()) if show else SilentView()
     try:
-        with view_for(console()) if show else SilentView() as view:
-            return run_workflow(
-                made.documents,
-                runnable.engine_options(
-                    here,
-                    made.name,
-                    {**made.secrets, **start.secrets},
-                    view,
-                    parameters=start.parameters,
-                    entrypoint=start.entrypoint,
-                    runtime=start.runtime.value if start.runtime else None,
-                ),
-            )
+        given = runnable.engine_options(
+            here,
+            made.name,
+            {**made.secrets, **start.secrets},
+            view,
+            parameters=start.parameters,
+            entrypoint=start.entrypoint,
+            runtime=start.runtime.value if start.runtime else None,
+        )
+        if made.is_of_others and start.runtime in (None, Runtime.PROCESS):
+            # Nobody is asked about what is refused anyway.
+            check_workflow(made.documents, given)
+            agree(here, start.texts, yes=start.yes)
+        with view:
+            return run_workflow(made.documents, given)
     except (EngineError, OSError) as error:
         forget_unrecorded(here, made.name)
         if has_record(here.runs_dir / made.name):
@@ -235,8 +239,6 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
     options.refuse(of_workspace, "for a Workspace, and the files hold none")
     made = runnable.from_documents(texts, name)
     refuse_ambiguous_names(here, name, runnable.name_in(texts))
-    if start.runtime in (None, Runtime.PROCESS):
-        agree(here, texts, yes=start.yes)
     return made
 
 

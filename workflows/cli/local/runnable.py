@@ -40,6 +40,8 @@ class Runnable:
     documents: list[Document]
     secrets: Mapping[str, Path] = field(default_factory=dict)
     """Directories that replace Secrets."""
+    is_of_others: bool = False
+    """Whether it is no Workspace's, so that the user agrees to its steps first."""
 
 
 def holds_workspace(texts: Texts) -> bool:
@@ -60,14 +62,18 @@ def holds_workspace(texts: Texts) -> bool:
 def from_documents(texts: Texts, name: str | None) -> Runnable:
     """Build a run of Argo's documents; without a name it gets one from its Workflow's."""
     documents = _parse(texts)
+    if not documents:
+        files = ", ".join(source for source, _ in texts)
+        raise InputError(f"{files}: empty; accepted is a Workspace or an Argo Workflow")
     if name is not None:
         _check_name(name, "--name")
-        return Runnable(name=name, documents=documents)
+        return Runnable(name=name, documents=documents, is_of_others=True)
     prefix = _name_among(documents)
     _check_name(prefix, "metadata.name")
     return Runnable(
         name=random_name(prefix),
         documents=[_with_generated_name(document) for document in documents],
+        is_of_others=True,
     )
 
 

@@ -67,6 +67,25 @@ def test_without_a_terminal_it_is_refused_until_it_was_agreed_to(
     assert exited.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "workflow.yaml: empty; accepted is a Workspace or an Argo Workflow"),
+        ("kind: ConfigMap", "there is nothing to run: expected a Workflow, a CronWorkflow or a"),
+        (GREETING.replace('"container"', '"gpuBox"'), "gpuBox"),
+    ],
+)
+def test_nobody_is_asked_about_what_cannot_run(
+    write: Write, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["run", str(write("workflow.yaml", text))])
+    error = capsys.readouterr().err
+    assert exited.value.code == 2
+    assert said in error
+    assert ASKED not in error
+
+
 @pytest.mark.parametrize(("answer", "code"), [("n", 130), ("y", 0)])
 def test_at_a_terminal_it_is_asked(write: Write, answer: str, code: int) -> None:
     exit_code, said = answered(write("workflow.yaml", GREETING), answer)
