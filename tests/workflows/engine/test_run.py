@@ -276,6 +276,24 @@ def test_a_host_path_in_an_output_is_said_as_the_container_would(tmp_path: Path)
     assert output(finished, "", "p") == "--dir=/work/adapter"
 
 
+def test_a_message_names_the_paths_of_this_machine(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  volumes: [{name: w, persistentVolumeClaim: {claimName: data}}]
+  templates:
+  - name: main
+    container:
+      image: busybox
+      command: [sh, -c, "echo /work/rows is empty > /dev/termination-log; exit 3"]
+      volumeMounts: [{name: w, mountPath: /work}]
+""",
+        tmp_path,
+    )
+    said = f"{tmp_path}/claims/data/rows is empty"
+    assert finished["status"]["message"] == f"main: Error (exit code 3): {said}"
+
+
 def test_logs_hold_both_streams_and_the_listener_hears_lines(tmp_path: Path) -> None:
     recorder = Recorder()
     run_spec(

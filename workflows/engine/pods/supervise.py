@@ -284,13 +284,16 @@ class RunningPod:
         self._kill_at = None
 
     def _message(self, exit_code: int) -> str:
-        """Argo's message of a failed container: its reason, exit code and termination message."""
+        """Argo's message of a failed container: its reason, exit code and termination message.
+
+        A person reads it here, so its paths stay those of this machine, unlike those of outputs.
+        """
         if exit_code == 0:
             return ""
         text = _read_tail(self._launcher.termination_file(self.pod))
         if not text and self.pod.falls_back_to_logs:
             text = bytes(self._tail).decode(errors="replace")
-        lines = self._launcher.text(self.pod, text).strip().splitlines()[-_MESSAGE_LINES:]
+        lines = text.strip().splitlines()[-_MESSAGE_LINES:]
         message = f"main: Error (exit code {exit_code})"
         return message + ": " + "\n".join(lines) if lines else message
 
