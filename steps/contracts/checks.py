@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from argotune.steps.common.counted import counted
+
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 _Prompt = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
@@ -213,7 +215,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         """The result in one sentence without its full stop."""
         if self.score is None:
             return f"check {self.name} found no held-out row that it applies to"
-        said = f"check {self.name} scores {self.score:.3g} on {self.rows} rows"
+        said = f"check {self.name} scores {self.score:.3g} on {counted(self.rows, 'row')}"
         if self.min is not None:
             verb = "reaches" if reaches(self.score, self.min, []) else "is below"
             said += f", which {verb} {self.min:g}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
@@ -197,8 +198,8 @@ class DataReport(_Section, frozen=True, kw_only=True):
         if not cut.rows:
             return f"No row is longer than max_length, {most:,} tokens."
         return (
-            f"{cut.rows:,} rows are longer than max_length, {most:,} tokens, and lose"
-            f" {cut.values:,} tokens: {self.places_text(cut)}."
+            f"max_length, {most:,} tokens, cuts {counted(cut.values, 'token')} of"
+            f" {counted(cut.rows, 'longer row')}: {self.places_text(cut)}."
         )
 
     def summary(self) -> str:

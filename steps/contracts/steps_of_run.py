@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Training
 
@@ -47,7 +48,7 @@ class RunSteps:
         """What few steps mean, and what to do; empty if they are enough."""
         if self.total >= FEW_STEPS:
             return ""
-        steps = "1 optimizer step" if self.total == 1 else f"{self.total} optimizer steps"
+        steps = counted(self.total, "optimizer step")
         return (
             f"the run has only {steps} of {self.tokens_per_step} tokens, with which a model learns "
             "little; give it more rows, a higher num_train_epochs or max_steps, or smaller steps"

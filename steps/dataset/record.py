@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts import data_report
 from argotune.steps.contracts.row_origins import origins_file
@@ -72,7 +73,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the whole run, each epoch's again, likewise; None in earlier records too."""
 
     def __str__(self) -> str:
-        steps = "" if self.steps is None else f", {self.steps:,} steps"
+        steps = "" if self.steps is None else f", {counted(self.steps, 'step')}"
         return f"{self.tokens:,} tokens an epoch{steps}"
 
 
@@ -107,11 +108,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def summary(self) -> str:
         """What became of all rows, in one line."""
-        removed = f"{self.removed_rows} asked in validation, " if self.removed_rows else ""
+        removed = f"{self.removed_rows:,} asked in validation, " if self.removed_rows else ""
         return (
-            f"{self.rows + self.rejected_rows} rows: {self.train_rows} to train, "
-            f"{self.validation_rows} held out, {self.duplicate_rows} duplicates, {removed}"
-            f"{self.rejected_rows} refused" + ("" if self.tokens is None else f"; {self.tokens}")
+            f"{counted(self.rows + self.rejected_rows, 'row')}: {self.train_rows:,} to train, "
+            f"{self.validation_rows:,} held out, {counted(self.duplicate_rows, 'duplicate')}, "
+            f"{removed}{self.rejected_rows:,} refused"
+            + ("" if self.tokens is None else f"; {self.tokens}")
         )
 
 

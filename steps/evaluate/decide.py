@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from argotune.steps.common.counted import counted
 from argotune.steps.contracts.evaluation import PASSED, REJECTED, Comparison, Verdict
 
 FEWEST_ROWS = 5
@@ -133,12 +134,12 @@ def decide(
         live: What to call the adapter in service.
     """
     if new_loss is None:
-        return _rejected(f"its loss on the {rows} held-out rows is no finite number")
+        return _rejected(f"its loss on {counted(rows, 'held-out row')} is no finite number")
     lost = [_lack(each, live) for each in comparisons if not each.passed]
     if lost or failures:
         return _rejected("; ".join([*lost, *failures]))
     gains = " and ".join(_gain(each, live) for each in comparisons)
-    return Decision(verdict=PASSED, reason=f"on {rows} held-out rows it is {gains}")
+    return Decision(verdict=PASSED, reason=f"on {counted(rows, 'held-out row')} it is {gains}")
 
 
 def _rejected(reason: str) -> Decision:

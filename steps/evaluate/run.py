@@ -15,6 +15,7 @@ from argotune.steps.accelerator.cuda import TORCH, Cuda
 from argotune.steps.accelerator.gpus import check_gpus
 from argotune.steps.causal_lm.device import Device, find_device, planned_gpus
 from argotune.steps.common import log
+from argotune.steps.common.counted import counted
 from argotune.steps.common.exhausted import naming_missing_memory
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.fs import sha256_file
@@ -260,7 +261,7 @@ def _judged(
         rows=len(data.rows),
         live=live.title,
     )
-    few = f"{len(data.rows)} held-out rows are too few for an interval, so the mean decided"
+    few = f"too few for an interval: {counted(len(data.rows), 'held-out row')}; the mean decided"
     return msgspec.structs.replace(
         about,
         verdict=decision.verdict,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from argotune.steps.causal_lm.device import find_device
+from argotune.steps.common.counted import counted
 from argotune.steps.common.exhausted import naming_missing_memory
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.checks import CheckResult, Example, Margin, Scorer, reaches
@@ -60,7 +61,7 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
         for place, question in enumerate(data.questions)
     ]
     write_rows(params.work_dir, rows)
-    return f"answers to {len(rows)} held-out prompts for scorer {scorer.scorer}"
+    return f"answers to {counted(len(rows), 'held-out prompt')} for scorer {scorer.scorer}"
 
 
 def _row(

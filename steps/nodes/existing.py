@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from argotune.steps.cluster.kube import Kube, Object, connect
 from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.counted import counted
 from argotune.steps.common.errors import TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.fit import (
@@ -110,7 +111,8 @@ def _summary(problems: dict[str, list[str]]) -> str:
     """Summarize the problems node by node, the first ones only for a large cluster."""
     texts = [f"{name}: {', '.join(found)}" for name, found in sorted(problems.items())]
     more = len(texts) - _MOST_NODES
-    return "; ".join(texts[:_MOST_NODES]) + (f"; and {more} more nodes" if more > 0 else "")
+    further = [f"and {counted(more, 'more node')}"] if more > 0 else []
+    return "; ".join([*texts[:_MOST_NODES], *further])
 
 
 def _node(node: Object, request: NodeRequest) -> Node:

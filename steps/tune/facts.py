@@ -5,6 +5,7 @@ Equal runs have equal facts, so that they give equal images: nothing measured in
 
 from __future__ import annotations
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.steps_of_run import RunSteps
@@ -34,7 +35,8 @@ def facts_of(params: Params, plan: TrainingPlan, run_steps: RunSteps) -> Facts:
         "learning rate": f"{training.learning_rate:g}, {training.scheduler}, warm-up "
         f"{training.warmup}",
         "weight decay": f"{training.weight_decay:g}",
-        "length of run": f"{run_steps.epochs:g} epochs, {run_steps.total} steps",
+        "length of run": f"{counted(run_steps.epochs, 'epoch')}, "
+        f"{counted(run_steps.total, 'step')}",
         "seed": str(training.seed),
     }
     return {name: fact for name, fact in facts.items() if fact}

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from argotune.steps.common.counted import counted
 from argotune.workflows.cli.chat_client import Ending, Served, stream
 
 _SIDE_BY_SIDE_COLUMNS = 60
@@ -123,7 +124,7 @@ def _tell_cut(conversation: Conversation) -> None:
     if conversation.ending.finish_reason != "length":
         return
     tokens = conversation.ending.tokens
-    after = "" if tokens is None else f" after {tokens} tokens"
+    after = "" if tokens is None else f" after {counted(tokens, 'token')}"
     print(
         f"note: {conversation.title}'s answer was cut{after}; --max-new-tokens asks for a longer"
         " one, as far as the model's context reaches",

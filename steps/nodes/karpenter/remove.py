@@ -9,6 +9,7 @@ from datetime import datetime
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
+from argotune.steps.common.counted import counted
 from argotune.steps.common.errors import TransientError
 from argotune.steps.nodes.fit import Object, is_on
 from argotune.steps.nodes.karpenter import claim as claims
@@ -107,7 +108,7 @@ class Removal:
             if is_on(pod, node) and not _is_of_daemon_set(pod)
         ]
         more = len(names) - _MOST_PODS
-        return names[:_MOST_PODS] + ([f"{more} more pods"] if more > 0 else [])
+        return names[:_MOST_PODS] + ([counted(more, "more pod")] if more > 0 else [])
 
 
 def collect(

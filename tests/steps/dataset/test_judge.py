@@ -100,7 +100,7 @@ def test_tokens_are_those_that_tune_counts(new_params: NewParams) -> None:
     assert len(train) == result.train_rows
     assert not census.dropped
     assert result.summary.endswith(
-        f", 1 duplicates, 0 refused; {result.tokens:,} tokens an epoch, {result.steps} steps"
+        f", 1 duplicate, 0 refused; {result.tokens:,} tokens an epoch, {result.steps} steps"
     )
 
 

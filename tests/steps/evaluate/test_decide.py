@@ -76,7 +76,7 @@ def test_a_loss_that_is_no_number_is_rejected_and_worse_than_any() -> None:
     broken = np.where(np.arange(40) == 3, np.nan, BASE)
     assert mean_loss(broken, TOKENS) is None
     assert decide(None, [], [], rows=40).reason == (
-        "its loss on the 40 held-out rows is no finite number"
+        "its loss on 40 held-out rows is no finite number"
     )
     found = compare("live", broken, BASE, TOKENS, LIMITS)
     assert found.passed

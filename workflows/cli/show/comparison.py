@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.html_page import page, table
 from argotune.steps.contracts.checks import CheckResult
@@ -139,7 +140,7 @@ def _settings(one: Files, other: Files) -> Section:
     section = _section("Settings", *plans)
     different = [row for row in section.rows if row[1] != row[2]]
     same = len(section.rows) - len(different)
-    return Section(title="Settings", rows=different, note=f"{same} others are the same")
+    return Section(title="Settings", rows=different, note=f"the same: {counted(same, 'other')}")
 
 
 def _missing(what: str, found: Sequence[Mapping[str, str]]) -> str:
@@ -214,7 +215,7 @@ def gain_text(comparison: Comparison) -> str:
 def score_text(check: CheckResult) -> str:
     """Describe the score of a check of answers."""
     score = _NONE if check.score is None else f"{check.score:.3g}"
-    return f"{score} on {check.rows:,} rows, {'passed' if check.passed else 'not passed'}"
+    return f"{score} on {counted(check.rows, 'row')}, {'passed' if check.passed else 'not passed'}"
 
 
 def evaluation_of(files: Files) -> Evaluation | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
+from argotune.steps.common.counted import counted
 from argotune.steps.contracts.checks import Check, LmEval, Scorer
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.steps_of_run import steps_of_tokens
@@ -189,9 +190,9 @@ def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) 
     """Say what the hours of these tables count, for their heading."""
     training = plan.training
     if training.max_steps is not None:
-        return f"of {training.max_steps} steps"
+        return f"of {counted(training.max_steps, 'step')}"
     if dataset_tokens is not None:
-        return f"of {training.epochs:g} epochs of {dataset_tokens:,} tokens"
+        return f"of {counted(training.epochs, 'epoch')} of {dataset_tokens:,} tokens"
     return "per 10 million tokens trained on"
 
 
@@ -284,7 +285,7 @@ def _weights_note(plan: TrainingPlan) -> str:
 def _batch_note(training: Training) -> str:
     if training.rows_per_micro_batch is not None:
         rows = training.rows_per_micro_batch * training.accumulation_steps
-        return f"{rows} rows per optimizer step, as the config says"
+        return f"{counted(rows, 'row')} per optimizer step, as the config says"
     most = training.micro_batch_tokens * training.accumulation_steps
     if training.min_steps is None:
         return f"{most} tokens per optimizer step, rows packed"
@@ -294,16 +295,18 @@ def _batch_note(training: Training) -> str:
 def _run_length(plan: TrainingPlan, dataset_tokens: int | None) -> str:
     training = plan.training
     if training.max_steps is not None:
-        return f"{training.max_steps} steps"
-    epochs = f"{training.epochs:g} epochs"
+        return counted(training.max_steps, "step")
+    epochs = counted(training.epochs, "epoch")
     if dataset_tokens is None or training.rows_per_micro_batch is not None:
         return epochs
-    return f"{epochs}, about {steps_of_tokens(dataset_tokens, training)} steps"
+    return f"{epochs}, about {counted(steps_of_tokens(dataset_tokens, training), 'step')}"
 
 
 def _early_stop(plan: TrainingPlan) -> str:
     patience = plan.training.early_stopping_patience
-    return "" if patience is None else f"ends after {patience} evaluations without a better loss"
+    if patience is None:
+        return ""
+    return f"ends after {counted(patience, 'evaluation')} without a better loss"
 
 
 def _start(start_from: str) -> list[Row]:

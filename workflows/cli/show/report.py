@@ -72,8 +72,7 @@ def _facts(files: Files) -> Iterator[tuple[str, str]]:
             yield (
                 "tokens",
                 f"{tokens['tokens']} an epoch, {tokens['learned_tokens']} of them learned; the"
-                f" longest row has {tokens['longest_row_tokens']}, {tokens['cut_rows']} rows were"
-                " cut",
+                f" longest row has {tokens['longest_row_tokens']}; rows cut: {tokens['cut_rows']}",
             )
     if RESULT in files:
         result = json.loads(files[RESULT])["result"]

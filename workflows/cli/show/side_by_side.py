@@ -6,14 +6,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from argotune.steps.common.counted import counted
 from argotune.steps.common.html_page import facts, page, table
 from argotune.steps.contracts.side_by_side import Measured, SideBySide
 
 
 def print_side_by_side(screen: Console, found: SideBySide) -> None:
     """Print a table of losses and checks, failing examples, and answers."""
-    tokens = f"{found.tokens:,} learned tokens"
-    screen.print(Text(f"{found.base} on {found.rows:,} rows with {tokens}"), soft_wrap=True)
+    rows, tokens = counted(found.rows, "row"), counted(found.tokens, "learned token")
+    screen.print(Text(f"{found.base} on {rows} with {tokens}"), soft_wrap=True)
     screen.print(_table(found))
     if len(found.models) > 1:
         screen.print(Text(f"better: {_meaning_of_better(found)}"), soft_wrap=True)

@@ -77,7 +77,7 @@ def test_only_the_settings_that_differ_are_shown(tmp_path: Path) -> None:
     changed = plan.replace(b"method: qlora", b"method: lora")
     settings = section("Settings", side("v1", {PLAN: plan}), side("v2", {PLAN: changed}))
     assert settings.rows == [("method", "qlora", "lora")]
-    assert settings.note.endswith(" others are the same")
+    assert settings.note.startswith("the same: ")
 
 
 def test_a_plan_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_the_report_beside_an_adapter_is_read(
         result = push(work, registry)
         answer = argotune("compare", f"{registry.host}/team/phi:1", f"{result.reference}")
     assert (answer.code, answer.err) == (0, "")
-    assert "others are the same" in answer.out
+    assert "the same: " in answer.out

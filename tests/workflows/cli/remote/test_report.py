@@ -110,7 +110,7 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     lines = lines[6:]
     assert lines[:8] == [
         "rows 90 for training, 10 held out, 2 repeated, 1 unusable",
-        "tokens 9000 an epoch, 3000 of them learned; the longest row has 400, 1 rows were cut",
+        "tokens 9000 an epoch, 3000 of them learned; the longest row has 400; rows cut: 1",
         "base loss 4",
         "tuned loss 0.5, after 9 steps",
         "held out 2 evaluations, the best 0.5 at step 9",
