@@ -1,4 +1,4 @@
-"""Rich's console on stdout, for text that is printed unchanged."""
+"""Rich's console, for text that is printed unchanged."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def _in_encoding(text: str, encoding: str) -> str:
     return text
 
 
-def console() -> Console:
-    """Return rich's console without markup, emoji names or automatic colours.
+def console(*, on_stderr: bool = False) -> Console:
+    """Return rich's console on stdout, or stderr, without markup, emoji names or automatic colours.
 
     It is wide enough for tables when no terminal sets the width, and no terminal where plain text
     is wanted.
     """
-    stdout: Any = sys.stdout
+    stream: Any = sys.stderr if on_stderr else sys.stdout
     return _Console(
         # What rich writes has been rendered already, with the colours.
-        file=stdout.stream if isinstance(stdout, PrintableStream) else stdout,
+        file=stream.stream if isinstance(stream, PrintableStream) else stream,
         markup=False,
         emoji=False,
         highlight=False,
         force_terminal=False if wants_plain_text() else None,
-        width=None if stdout.isatty() else _PIPE_COLUMNS,
+        width=None if stream.isatty() else _PIPE_COLUMNS,
     )

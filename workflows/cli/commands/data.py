@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from argotune.steps.common.counted import counted
 from argotune.steps.contracts.data_report import NAME as REPORT
 from argotune.steps.contracts.data_report import PAGE, DataReport, parse_report
 from argotune.steps.contracts.report import Files, collect
@@ -95,7 +96,8 @@ def data(
             substitute=substitute,
         )
         workspaces.print_warnings(planned)
-        view = SilentView() if output else view_for(console())
+        # What is found is the answer; how far the steps are is none, where it goes into a file.
+        view = SilentView() if output else view_for(console(on_stderr=True))
         look = look_at_data(home(), planned, view, rows=ROWS if rows is None else rows)
         _show(look.report, look.page, output=output, page=page)
         if output is None:
@@ -148,10 +150,8 @@ def _files_of(name: str, cluster: Cluster | None) -> Files:
 
 def _cut_to(rows: int, report: DataReport) -> DataReport:
     if rows > len(report.samples):
-        print(
-            f"warning: --rows {rows}: the report of a run has {len(report.samples)} rows",
-            file=sys.stderr,
-        )
+        kept = counted(len(report.samples), "row")
+        print(f"warning: --rows {rows}: the report of a run has {kept}", file=sys.stderr)
     return msgspec.structs.replace(report, samples=report.samples[:rows])
 
 

@@ -55,7 +55,8 @@ def test_data_of_a_file_are_read_and_downloaded_once(
         file = write("workspace.yaml", TINY.replace("https://example.com/data.parquet", url))
         answer = argotune("data", file, "--rows", "1", "--page", tmp_path / "page.html")
         assert answer.code == 0, answer.err
-        assert "Data of my-tiny" in answer.out
+        assert answer.out.startswith("Data of my-tiny")
+        assert "dataset    succeeded" in answer.err
         assert "[[Answer 0." in answer.out
         assert "written to" in answer.out
         assert "<mark>Answer 0." in (tmp_path / "page.html").read_text()
@@ -149,7 +150,7 @@ def test_data_of_a_run_are_those_that_its_dataset_step_found(
     table = argotune("data", "one", "--rows", "9")
     assert "a.jsonl:7 <" not in table.out
     assert "e-mail addresses" in table.out
-    assert "warning: --rows 9: the report of a run has 1 rows" in table.err
+    assert "warning: --rows 9: the report of a run has 1 row\n" in table.err
     page = argotune("data", "one", "--page", tmp_path / "page.html")
     assert page.errors[0].endswith("the report of this run has no page of its data")
     assert PAGE not in {path.name for path in tmp_path.iterdir()}
