@@ -19,7 +19,10 @@ _WATCH_SECONDS = 240
 
 
 class Mirror:
-    """Keeps the objects up to date in a thread of its own."""
+    """Keeps the objects up to date in a thread of its own, until its block is left.
+
+    What the thread waits for then may come minutes later: it asks and says nothing more.
+    """
 
     def __init__(
         self, cluster: Cluster, kind: str, label_selector: str, *, metadata_only: bool = False
@@ -32,7 +35,14 @@ class Mirror:
         self._problem: CliError | None = None
         self._is_read = threading.Event()
         """Set when the first list is there, or a problem."""
-        threading.Thread(target=self._follow, daemon=True).start()
+        self._is_left = threading.Event()
+        threading.Thread(target=self._follow, name=f"mirror of {kind}", daemon=True).start()
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._is_left.set()
 
     def objects(self) -> Objects:
         """Return the objects as they are now.
@@ -48,6 +58,8 @@ class Mirror:
     def _follow(self) -> None:
         try:
             for objects in self._states():
+                if self._is_left.is_set():
+                    return
                 self._objects = objects
                 self._is_read.set()
         except CliError as error:
@@ -55,11 +67,11 @@ class Mirror:
             self._is_read.set()
 
     def _states(self) -> Iterator[Objects]:
-        """Yield all objects at first and after each change, for ever."""
-        outage = Outage()
+        """Yield all objects at first and after each change."""
+        outage = Outage(sleep=self._is_left.wait)
         by_name: dict[str, Object] = {}
         version = ""
-        while True:
+        while not self._is_left.is_set():
             try:
                 if not version:
                     found = self._cluster.collection(
@@ -78,7 +90,8 @@ class Mirror:
                 outage.is_over()
             except ClusterError as error:
                 version = ""
-                outage.wait(error)
+                if not self._is_left.is_set():
+                    outage.wait(error)
 
     def _events(self, version: str) -> Iterator[Object]:
         return self._cluster.watch_all(

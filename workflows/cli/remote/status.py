@@ -84,9 +84,11 @@ def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) ->
 
 
 def _watch_workspaces(cluster: Cluster) -> NoReturn:
-    runs = Mirror(cluster, "Workflow", WORKSPACE_LABEL, metadata_only=True)
-    services = Mirror(cluster, "Deployment", SERVICES)
-    watch_table(console(), lambda: _rows(newest_first(runs.objects()), services.objects()))
+    with (
+        Mirror(cluster, "Workflow", WORKSPACE_LABEL, metadata_only=True) as runs,
+        Mirror(cluster, "Deployment", SERVICES) as services,
+    ):
+        watch_table(console(), lambda: _rows(newest_first(runs.objects()), services.objects()))
 
 
 def print_spent(cluster: Cluster, label: str) -> None:

@@ -16,7 +16,7 @@ from argotune.workflows.cli.remote.cluster import Silence
 from argotune.workflows.cli.remote.mirror import Mirror
 from argotune.workflows.cli.remote.states import Outage, states
 from argotune.workflows.cli.show.workflow_json import Workflow, phase_of
-from tests.fakes.kube import Cluster, Fault
+from tests.fakes.kube import Cluster, Fault, serving
 from tests.workflows.cli.cluster_workflows import NAME, run_of, step
 from tests.workflows.cli.kubeconfig import use_kubeconfig
 
@@ -195,6 +195,21 @@ def test_nothing_is_waited_for_where_nothing_has_ever_listened(
 
 def mirrored() -> object:
     return Mirror(Client(), "Workflow", "").objects()
+
+
+def test_a_mirror_that_is_left_asks_and_says_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Cluster()
+    with serving(cluster):
+        use_kubeconfig(monkeypatch, tmp_path, cluster.url)
+        cluster.put(run_of(*step("plan", "Running")))
+        with Mirror(Client(), "Workflow", "") as mirror:
+            assert len(mirror.objects()) == 1
+            (thread,) = (each for each in threading.enumerate() if each.name.startswith("mirror"))
+            cluster.wait_for(lambda: watches(cluster) == 1)
+    thread.join()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_server_that_takes_its_time_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
