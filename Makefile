@@ -111,7 +111,7 @@ base-digests:  ## Hold the base of the images to the digest that its tag has now
 	@touch $@
 
 # All of them, whatever goal one misses on this machine.
-BENCHES = 'dataset --size-gb $(SIZE_GB)' tokens data engine_overhead status serve tune.prepare tune.load tune.overhead tune.speed
+BENCHES = 'dataset --size-gb $(SIZE_GB)' tokens data engine_overhead status runs serve tune.prepare tune.load tune.overhead tune.speed
 
 leaks: setup  ## Print who takes away a node that is left behind, when, and what it has cost
 	.venv/bin/pytest -q -s tests/steps/nodes/test_leaks.py

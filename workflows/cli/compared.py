@@ -93,7 +93,7 @@ def _report(place: Place, digest: str, login: Login) -> Files:
     """Return the report of the run that made the adapter; empty where it is gone."""
     if isinstance(place.image, LayoutReference):
         runs = local_runs(home())
-        own = [run for run in runs if step_output(run.workflow, "push", "digest") == digest]
+        own = [run for run in runs if step_output(run.outline, "push", "digest") == digest]
         return collect(own[0].directory / "claims" / "work") if own else {}
     try:
         return report_of_image(f"{place.image.name}@{digest}", login)

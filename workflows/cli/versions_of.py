@@ -67,7 +67,7 @@ def _here(name: str) -> Place:
     runs = runs_meant(local_runs(here), name)
     if not runs:
         find_run(here, name)  # says which names there are
-    return _of_runs(name, (run.workflow for run in runs))
+    return _of_runs(name, (run.outline for run in runs))
 
 
 def _on(cluster: Cluster, name: str) -> Place:

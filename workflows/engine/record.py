@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -45,9 +45,51 @@ def load_record(run_dir: Path) -> JsonObject:
     return _read(run_dir / RECORD)
 
 
+def load_outline(run_dir: Path) -> JsonObject:
+    """The Workflow object without its specs and its nodes' inputs, which are nearly all of it.
+
+    Several times as fast, and many of them fit into memory. Raises EngineError if there is none.
+    """
+    try:
+        outline = _OUTLINE.decode((run_dir / RECORD).read_bytes())
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
+        # It says what is wrong, or reads what is JSON for Python alone.
+        return load_record(run_dir)
+    found: JsonObject = msgspec.to_builtins(outline)
+    return found
+
+
 def has_record(run_dir: Path) -> bool:
     """Whether the directory holds a run that has begun."""
     return (run_dir / RECORD).exists()
+
+
+# The fields of Argo's that an outline has; what is not named here is skipped.
+class _OutlineNode(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str = ""
+    displayName: str = ""
+    phase: str = ""
+    outputs: dict[str, Any] = {}
+
+
+class _OutlineSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    suspend: bool | None = None
+
+
+class _OutlineStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    phase: str = ""
+    message: str = ""
+    finishedAt: str | None = None
+    nodes: dict[str, _OutlineNode] = {}
+    storedWorkflowTemplateSpec: _OutlineSpec = _OutlineSpec()
+
+
+class _Outline(msgspec.Struct, frozen=True):
+    metadata: dict[str, Any]
+    status: _OutlineStatus = _OutlineStatus()
+
+
+_OUTLINE = msgspec.json.Decoder(_Outline)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,13 @@ from argotune.steps.contracts.services import process_started
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.process import inherited_environment
-from argotune.workflows.engine.record import is_running, load_record, request_resume, request_stop
+from argotune.workflows.engine.record import (
+    is_running,
+    load_outline,
+    load_record,
+    request_resume,
+    request_stop,
+)
 from argotune.workflows.engine.run import run
 from tests.workflows.engine.running import (
     documents,
@@ -72,6 +78,25 @@ def test_the_record_is_the_workflow_object(tmp_path: Path) -> None:
     }
     assert (only["type"], only["templateScope"]) == ("Pod", "local/wf")
     assert not (tmp_path / "run" / "pods" / "wf").exists()
+
+
+def test_the_outline_is_the_record_without_specs_and_inputs(tmp_path: Path) -> None:
+    run_spec(
+        "  entrypoint: echo\n  arguments: {parameters: [{name: text, value: hi}]}\n  templates:"
+        + ECHO,
+        tmp_path,
+    )
+    whole, outline = load_record(tmp_path / "run"), load_outline(tmp_path / "run")
+    assert "spec" in whole
+    assert outline.keys() == {"metadata", "status"}
+    assert outline["metadata"] == whole["metadata"]
+    assert all(outline["status"][key] == whole["status"][key] for key in ("phase", "finishedAt"))
+    node = whole["status"]["nodes"]["wf"]
+    kept = {key: node[key] for key in ("type", "displayName", "phase", "outputs")}
+    assert outline["status"]["nodes"] == {"wf": kept}
+    (tmp_path / "run" / "workflow.json").write_text("{")
+    with pytest.raises(EngineError, match=r"workflow\.json cannot be read: "):
+        load_outline(tmp_path / "run")
 
 
 def test_given_parameters_are_never_read_as_tags(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _entry(directory: Path, run: LocalRun | None) -> Entry:
         workspace=run.workspace if run else "",
         phase=run.phase if run else _UNREADABLE,
         created=run.created or None if run else None,
-        ended=run.status.get("finishedAt") if run else None,
+        ended=run.ended if run else None,
         directory=directory,
         size_bytes=_size_bytes(directory),
     )

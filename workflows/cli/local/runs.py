@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from argotune.workflows.cli.show.workflow_json import (
     WORKSPACE_LABEL,
     is_suspended,
     name_of,
+    nodes_of,
     shown_phase,
     workspace_of,
 )
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.orphans import orphans
-from argotune.workflows.engine.record import began_at, is_running, load_record
+from argotune.workflows.engine.record import began_at, is_running, load_outline, load_record
 
 _ENDED_WELL = "Succeeded"
 
@@ -34,38 +36,44 @@ class LocalRun:
     """One run, as its record has it."""
 
     directory: Path
-    workflow: Mapping[str, Any]
+    outline: Mapping[str, Any]
+    """Its Workflow without specs and inputs of nodes, which is enough to tell runs apart."""
+
+    @functools.cached_property
+    def workflow(self) -> Mapping[str, Any]:
+        """The whole Workflow, as it is saved when it is first asked for."""
+        return load_record(self.directory)
 
     @property
     def name(self) -> str:
         """Name of the run, which is its Workflow's."""
-        return name_of(self.workflow)
+        return name_of(self.outline)
 
     @property
     def workspace(self) -> str:
         """Name of the run's workspace."""
-        return workspace_of(self.workflow)
+        return workspace_of(self.outline)
 
     @property
     def is_of_workspace(self) -> bool:
         """Whether a workspace made it, and not an Argo Workflow of another origin."""
-        return WORKSPACE_LABEL in self.workflow["metadata"].get("labels", {})
+        return WORKSPACE_LABEL in self.outline["metadata"].get("labels", {})
 
     @property
     def created(self) -> str:
         """Time at which the run began, RFC 3339."""
-        return str(self.workflow["metadata"].get("creationTimestamp", ""))
+        return str(self.outline["metadata"].get("creationTimestamp", ""))
 
     @property
-    def status(self) -> Mapping[str, Any]:
-        """Argo's status of the Workflow."""
-        status: Mapping[str, Any] = self.workflow.get("status", {})
-        return status
+    def ended(self) -> str | None:
+        """Time at which the run ended, RFC 3339; None for one that has not."""
+        ended: str | None = self.outline.get("status", {}).get("finishedAt")
+        return ended
 
     @property
     def phase(self) -> str:
         """Argo's phase or Stopped; Interrupted for a Running one whose engine is gone."""
-        phase = shown_phase(self.workflow)
+        phase = shown_phase(self.outline)
         if phase in ("Pending", "Running") and not is_running(self.directory):
             return "Interrupted"
         return phase
@@ -73,7 +81,7 @@ class LocalRun:
     @property
     def orphans(self) -> dict[str, set[int]]:
         """The process groups that its killed engine has left, by the step's name."""
-        nodes = self.status.get("nodes", {})
+        nodes = nodes_of(self.outline)
         return {
             nodes[node_id]["displayName"] if node_id in nodes else node_id: groups
             for node_id, groups in orphans(self.directory).items()
@@ -87,7 +95,7 @@ class LocalRun:
     @property
     def is_suspended(self) -> bool:
         """Whether it waits to be resumed."""
-        return self.phase == "Running" and is_suspended(self.workflow)
+        return self.phase == "Running" and is_suspended(self.outline)
 
     @property
     def is_resumable(self) -> bool:
@@ -105,7 +113,7 @@ def local_runs(home: Home) -> list[LocalRun]:
     runs = []
     for path in home.runs_dir.glob("*/"):
         try:
-            runs.append(LocalRun(directory=path, workflow=load_record(path)))
+            runs.append(LocalRun(directory=path, outline=load_outline(path)))
         except EngineError:
             continue
     # Argo's times have whole seconds, in which many short runs begin.
@@ -138,7 +146,7 @@ def not_running(home: Home, name: str) -> str:
         return f"its service does not run; `argotune start {name}` starts it again"
     running = [each.name for each in services if is_alive(each)]
     there = f"running are {', '.join(running)}" if running else "none is running"
-    note = only_pushed_note(run.workflow for run in runs_meant(local_runs(home), name))
+    note = only_pushed_note(run.outline for run in runs_meant(local_runs(home), name))
     return f"no running service of this name on this machine; {there}{note}"
 
 

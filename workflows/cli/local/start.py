@@ -80,7 +80,7 @@ def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
 
 def _origin(run: LocalRun, service: Service) -> str:
     """Say which adapter it is: the run's, or after a rollback another version."""
-    pushed = step_output(run.workflow, "push", "digest")
+    pushed = step_output(run.outline, "push", "digest")
     if not pushed or service.digest == pushed:
         return f"as of run {run.name}"
     known = read_in_service(service.annotations)
@@ -218,7 +218,7 @@ def _nothing_deployed(here: Home, name: str) -> InputError:
     found = find_run(here, name)
     return InputError(
         f"{name!r}: no run of this name has deployed a service here; {found.name} is {found.phase}:"
-        f" argotune status {found.name}{only_pushed_note([found.workflow])}"
+        f" argotune status {found.name}{only_pushed_note([found.outline])}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import typer
 
@@ -39,10 +39,10 @@ def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
     if output:
         print_record([run.workflow for run in newest], output)
     elif watch:
-        watch_table(console(), lambda: _rows(here))
+        watch_table(console(), lambda: _rows(here, _newest(here)))
     elif newest or _stopped(here):
         if newest:
-            console().print(workspaces_table(_rows(here)))
+            console().print(workspaces_table(_rows(here, newest)))
         for name in _stopped(here):
             console().print(
                 f"service {name}: stopped; `argotune start {name}` starts it again, `argotune rm"
@@ -125,17 +125,17 @@ def _newest(here: Home) -> list[LocalRun]:
     return list(newest_of_workspaces(ours).values())
 
 
-def _rows(here: Home) -> list[WorkspaceRow]:
+def _rows(here: Home, runs: Iterable[LocalRun]) -> list[WorkspaceRow]:
     alive = {service.name for service in list_services(here.services_dir) if is_alive(service)}
-    return [_row(run, run.workspace in alive) for run in _newest(here)]
+    return [_row(run, run.workspace in alive) for run in runs]
 
 
 def _row(run: LocalRun, inference_ready: bool) -> WorkspaceRow:
     return WorkspaceRow(
         name=run.workspace,
-        instance=step_output(run.workflow, "provision", "accelerator"),
-        resource_ready=node_of_step(run.workflow, "provision").get("phase") == "Succeeded",
+        instance=step_output(run.outline, "provision", "accelerator"),
+        resource_ready=node_of_step(run.outline, "provision").get("phase") == "Succeeded",
         inference_ready=inference_ready,
-        workspace_ready=run.phase == "Succeeded" and (inference_ready or only_pushes(run.workflow)),
-        created=run.workflow["metadata"]["creationTimestamp"],
+        workspace_ready=run.phase == "Succeeded" and (inference_ready or only_pushes(run.outline)),
+        created=run.created,
     )
