@@ -11,7 +11,10 @@ from typing import Literal
 
 import msgspec
 
-Family = Literal["phi3", "mistral", "qwen2"]
+from argotune.presets.families import layout_of
+
+Family = str
+"""transformers' model_type, one of presets/families.py."""
 Method = Literal["lora", "qlora"]
 
 
@@ -21,6 +24,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     num_hidden_layers: int
     hidden_size: int
     intermediate_size: int
+    """Inner size of the MLP; with experts that of blocks without, of which none is supported."""
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
@@ -29,17 +33,38 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tie_word_embeddings: bool
     """Whether lm_head is the embedding itself."""
     attention_bias: bool
-    """Whether q, k and v have a bias (Qwen2)."""
+    """Whether the attention's layers have a bias: those that the family's layout names."""
+    mlp_bias: bool = False
+    """Whether the layers of the MLP have one."""
+    num_experts: int | None = None
+    """Experts of each block; None: an MLP without."""
+    num_experts_per_tok: int | None = None
+    """Experts that compute each token."""
+    moe_intermediate_size: int | None = None
+    """Inner size of an expert."""
+    shared_expert_intermediate_size: int | None = None
+    """Inner size of the expert that computes all tokens (Qwen2-MoE); None: there is none."""
     max_position_embeddings: int
     """Longest sequence that the model supports, tokens."""
     original_max_position_embeddings: int | None = None
     """LongRoPE uses its long factors above this many tokens; None without LongRoPE."""
     sliding_window: int | None = None
-    """Attention window in tokens; None for full attention."""
+    """Attention window in tokens, of all blocks or of some; None for full attention."""
+    attn_logit_softcapping: float | None = None
+    """Bound of the attention's logits, cap * tanh(logits / cap) (Gemma 2); None: there is none."""
+    final_logit_softcapping: float | None = None
+    """The same of lm_head's logits."""
     partial_rotary_factor: float = 1.0
     """Share of each head that rotary embedding rotates."""
     rope_theta: float
     rms_norm_eps: float
+
+    def __post_init__(self) -> None:
+        experts = (self.num_experts, self.num_experts_per_tok, self.moe_intermediate_size)
+        if any(experts) and not all(experts):
+            raise ValueError(
+                "num_experts, num_experts_per_tok and moe_intermediate_size go together"
+            )
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +114,6 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     title: str
     """One line for the table of presets."""
     family: Family
-    """transformers' model_type."""
     repository: str
     """Hub repository, OWNER/NAME."""
     revision: str
@@ -105,6 +129,10 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Every linear layer of a block by its module name; fused layers on Phi."""
     chat: Chat
     defaults: Defaults
+
+    def __post_init__(self) -> None:
+        if layout_of(self.family).experts != (self.architecture.num_experts is not None):
+            raise ValueError(f"num_experts does not go with family {self.family}")
 
 
 class Sku(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,38 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from argotune.presets.families import layout_of
 from argotune.presets.schema import Architecture, Family
 
 
 def linear_layers(architecture: Architecture, family: Family) -> Mapping[str, tuple[int, int]]:
     """The linear layers of one block: module name -> (input features, output features).
 
-    Phi-3 and Phi-4 (transformers' Phi3ForCausalLM) fuse q, k, v and gate, up.
+    They are those that an adapter can be on: experts are none, an expert for all tokens has three.
     """
-    hidden, inner = architecture.hidden_size, architecture.intermediate_size
-    query = architecture.num_attention_heads * architecture.head_dim
-    key = architecture.num_key_value_heads * architecture.head_dim
-    if family == "phi3":
-        return {
-            "qkv_proj": (hidden, query + 2 * key),
-            "o_proj": (query, hidden),
-            "gate_up_proj": (hidden, 2 * inner),
-            "down_proj": (inner, hidden),
-        }
-    return {
-        "q_proj": (hidden, query),
-        "k_proj": (hidden, key),
-        "v_proj": (hidden, key),
-        "o_proj": (query, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-    }
+    layout, hidden = layout_of(family), architecture.hidden_size
+    query, key = query_width(architecture), key_width(architecture)
+    attention = {"q_proj": (hidden, query), "k_proj": (hidden, key), "v_proj": (hidden, key)}
+    if layout.fused_qkv:
+        attention = {"qkv_proj": (hidden, query + 2 * key)}
+    inner = mlp_width(architecture)
+    if not inner:
+        return {**attention, "o_proj": (query, hidden)}
+    gate = {"gate_proj": (hidden, inner), "up_proj": (hidden, inner)}
+    if layout.fused_gate_up:
+        gate = {"gate_up_proj": (hidden, 2 * inner)}
+    return {**attention, "o_proj": (query, hidden), **gate, "down_proj": (inner, hidden)}
+
+
+def query_width(architecture: Architecture) -> int:
+    """Numbers of a token's query over all heads, which may be other than the hidden size."""
+    return architecture.num_attention_heads * architecture.head_dim
+
+
+def key_width(architecture: Architecture) -> int:
+    """Numbers of a token's key, and of its value, over all heads."""
+    return architecture.num_key_value_heads * architecture.head_dim
+
+
+def mlp_width(architecture: Architecture) -> int:
+    """Inner size of the MLP that computes every token; 0: only experts do."""
+    if architecture.num_experts is None:
+        return architecture.intermediate_size
+    return architecture.shared_expert_intermediate_size or 0
+
+
+def computed_width(architecture: Architecture) -> int:
+    """Inner size of all MLPs that compute a token, experts included."""
+    of_experts = (architecture.num_experts_per_tok or 0) * (architecture.moe_intermediate_size or 0)
+    return mlp_width(architecture) + of_experts
 
 
 def linear_parameters(architecture: Architecture, family: Family) -> int:
     """Number of weights in the linear layers of all blocks, which 4-bit quantization shrinks."""
     block = sum(rows * columns for rows, columns in linear_layers(architecture, family).values())
+    return architecture.num_hidden_layers * block
+
+
+def expert_parameters(architecture: Architecture) -> int:
+    """Number of weights of all experts and of what chooses them, which stay in 16 bits."""
+    if architecture.num_experts is None:
+        return 0
+    experts, hidden = architecture.num_experts, architecture.hidden_size
+    block = experts * (3 * (architecture.moe_intermediate_size or 0) + 1) * hidden
+    if architecture.shared_expert_intermediate_size is not None:
+        block += hidden  # its gate
     return architecture.num_hidden_layers * block
 
 
@@ -47,12 +75,12 @@ def embedding_parameters(architecture: Architecture) -> int:
 
 def total_parameters(architecture: Architecture, family: Family) -> int:
     """Number of all weights and biases of the model."""
-    norms = (2 * architecture.num_hidden_layers + 1) * architecture.hidden_size
     return (
         linear_parameters(architecture, family)
+        + expert_parameters(architecture)
         + embedding_parameters(architecture)
-        + norms
-        + _bias_parameters(architecture)
+        + _norm_parameters(architecture, family)
+        + _bias_parameters(architecture, family)
     )
 
 
@@ -68,13 +96,26 @@ def lora_parameters(
 
 
 def kept_numbers(architecture: Architecture) -> int:
-    """Numbers that attention keeps of one token while it answers: keys and values of all blocks."""
-    heads = architecture.num_key_value_heads * architecture.head_dim
-    return 2 * architecture.num_hidden_layers * heads
+    """Numbers that attention keeps of one token while it answers: keys and values of all blocks.
+
+    Blocks with a window keep theirs too: argotune's server lets none go before the answer ends.
+    """
+    return 2 * architecture.num_hidden_layers * key_width(architecture)
 
 
-def _bias_parameters(architecture: Architecture) -> int:
-    if not architecture.attention_bias:
-        return 0
-    heads = architecture.num_attention_heads + 2 * architecture.num_key_value_heads
-    return architecture.num_hidden_layers * heads * architecture.head_dim
+def _norm_parameters(architecture: Architecture, family: Family) -> int:
+    layout = layout_of(family)
+    block = layout.norms * architecture.hidden_size
+    if layout.query_key_norms == "head":
+        block += 2 * architecture.head_dim
+    if layout.query_key_norms == "all heads":
+        block += query_width(architecture) + key_width(architecture)
+    return architecture.num_hidden_layers * block + architecture.hidden_size
+
+
+def _bias_parameters(architecture: Architecture, family: Family) -> int:
+    layers = linear_layers(architecture, family)
+    attention = layout_of(family).biased if architecture.attention_bias else ()
+    mlp = ("gate_proj", "up_proj", "down_proj") if architecture.mlp_bias else ()
+    block = sum(layers[name][1] for name in (*attention, *mlp))
+    return architecture.num_hidden_layers * block

@@ -25,8 +25,8 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     preset: str
     """Name of the preset, e.g. phi-3-mini-4k-instruct."""
-    family: Literal["phi3", "mistral", "qwen2"]
-    """transformers' model_type."""
+    family: str
+    """transformers' model_type, one of presets/families.py."""
     repository: str
     """Hub repository, e.g. microsoft/Phi-3-mini-4k-instruct."""
     revision: str
