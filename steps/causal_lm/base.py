@@ -26,7 +26,7 @@ def load_base(
     device: Device,
     rope: Rope,
     *,
-    attention: str,
+    attention: str | None,
     sharded: bool = False,
     spread: bool = False,
     writes_cache: bool = True,
@@ -34,9 +34,9 @@ def load_base(
     """The plan's base model on the device, on the CPU if it is to be `sharded` from there.
 
     With `spread` its blocks are on all GPUs of the machine, one after the other. `attention` is
-    transformers' attn_implementation. A cache of the 4-bit weights is read where the plan has one,
-    and written if `writes_cache`. Raises PermanentError if the model cannot be loaded or does not
-    match the plan.
+    transformers' attn_implementation; None is its choice for the model. A cache of the 4-bit
+    weights is read where the plan has one, and written if `writes_cache`. Raises PermanentError if
+    the model cannot be loaded or does not match the plan.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
     config = load_config(model_dir)

@@ -7,13 +7,14 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from argotune.steps.causal_lm.frozen_head import frozen_head_loss
+from argotune.steps.causal_lm.head import Head
 
 CHUNK_TOKENS = 512
 """Labelled tokens whose logits exist at a time; the plan's memory estimate uses the same number."""
 
 
 def summed_loss(
-    hidden: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, head: torch.nn.Module
+    hidden: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, head: Head
 ) -> torch.Tensor:
     """Sum of the cross-entropy in nats of `targets`, each predicted from its position in `hidden`.
 
@@ -33,5 +34,5 @@ def summed_loss(
     ).sum()
 
 
-def _chunk_loss(states: torch.Tensor, targets: torch.Tensor, head: torch.nn.Module) -> torch.Tensor:
+def _chunk_loss(states: torch.Tensor, targets: torch.Tensor, head: Head) -> torch.Tensor:
     return cross_entropy(head(states).float(), targets, reduction="sum")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from argotune.steps.causal_lm.device import Device
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.evaluate.decide import Losses, Tokens
 from argotune.steps.tokens.tokenise import TokenRows
@@ -34,7 +35,7 @@ def row_losses(
     padding is at the end, where a causal model's tokens do not see it, so no mask is needed.
     """
     base = model.get_base_model()
-    decoder, head = base.get_decoder(), base.get_output_embeddings()
+    decoder, head = base.get_decoder(), Head.of(base)
     losses = np.zeros(len(rows))
     done = 0
     for batch in _batches(rows.lengths, batch_tokens):

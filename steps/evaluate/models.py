@@ -73,7 +73,7 @@ def load_adapters(
         model_dir,
         device,
         rope,
-        attention="sdpa",
+        attention=None,
         spread=plan.execution.shard,
         writes_cache=False,
     )

@@ -76,7 +76,6 @@ def load_model(
             model_dir,
             config=config,
             dtype=dtype,
-            attn_implementation="sdpa",
             quantization_config=_quantization(contract, dtype) if load_in_4bit else None,
             device_map={"": torch.device("cuda", 0) if on_gpu else torch.device("cpu")},
             use_safetensors=True,

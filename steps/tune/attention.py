@@ -14,6 +14,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from argotune.steps.causal_lm.softcap import softcapped_attention
+
 SEGMENTED = "argotune_segmented"
 """Name for `attn_implementation`. transformers creates no mask for a name that it does not know,
 so the forward pass must get `document_lengths`."""
@@ -28,6 +30,7 @@ def segmented_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     *,
     document_lengths: Sequence[int],
     **_: Any,
@@ -35,16 +38,7 @@ def segmented_attention(
     """Causal attention of a packed row: [1, heads, tokens, width] to [1, tokens, heads, width]."""
     lengths = list(document_lengths)
     documents = [
-        scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_window_mask(q, sliding_window),
-            dropout_p=dropout,
-            is_causal=not _window_matters(q, sliding_window),
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        _document_attention(q, k, v, dropout, scaling, sliding_window, softcap)
         for q, k, v in zip(
             torch.split(query, lengths, dim=2),
             torch.split(key, lengths, dim=2),
@@ -54,6 +48,38 @@ def segmented_attention(
     ]
     # The kernels' output has tokens before heads in memory, so this is the only copy.
     return torch.cat([document.transpose(1, 2) for document in documents], dim=1), None
+
+
+def _document_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    dropout: float,
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> torch.Tensor:
+    """Causal attention of one document, [1, heads, tokens, width]."""
+    if softcap is not None:
+        return softcapped_attention(
+            query,
+            key,
+            value,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+            cap=softcap,
+            window=sliding_window,
+            dropout_rate=dropout,
+        )
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=_window_mask(query, sliding_window),
+        dropout_p=dropout,
+        is_causal=not _window_matters(query, sliding_window),
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
 
 
 def _window_matters(query: torch.Tensor, sliding_window: int | None) -> bool:

@@ -11,39 +11,42 @@ two inputs and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.nn.functional import rms_norm, silu
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.mistral import modeling_mistral
-from transformers.models.mistral.modeling_mistral import MistralMLP, MistralRMSNorm
-from transformers.models.phi3 import modeling_phi3
-from transformers.models.phi3.modeling_phi3 import Phi3Attention, Phi3MLP, Phi3RMSNorm
-from transformers.models.qwen2 import modeling_qwen2
-from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP, Qwen2RMSNorm
 
 
 @contextmanager
-def packed_blocks() -> Iterator[None]:
-    """Let transformers create models with this module's classes while the block runs.
+def packed_blocks(family: str) -> Iterator[None]:
+    """Let transformers create models of a model_type with this module's parts meanwhile.
 
-    transformers' `register_patch_mapping` is not used: it searches all names of all modules, 0.7 s
-    per model, and some of its changes remain.
+    A family that is not in PARTS keeps transformers' own. transformers' `register_patch_mapping` is
+    not used: it searches all names of all modules, 0.7 s per model, and some of its changes remain.
     """
-    theirs = {name: getattr(module, name) for module, ours in _OURS.items() for name in ours}
-    for module, ours in _OURS.items():
-        vars(module).update(ours)
+    parts = PARTS.get(family)
+    if parts is None:
+        yield
+        return
+    module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+    theirs = {name: getattr(module, name) for name in parts}
+    vars(module).update({name: _instead_of(theirs[name], part) for name, part in parts.items()})
     try:
         yield
     finally:
-        for module, ours in _OURS.items():
-            vars(module).update({name: theirs[name] for name in ours})
+        vars(module).update(theirs)
 
 
-class _FusedNorm(torch.nn.Module):
+def _instead_of(theirs: type, part: type) -> type:
+    """A class of transformers with the forward pass of a part of this module."""
+    return type(f"{part.__name__}{theirs.__name__}", (part, theirs), {"__module__": __name__})
+
+
+class FusedNorm(torch.nn.Module):
     """An RMSNorm of transformers, by torch's kernel on a GPU."""
 
     weight: torch.nn.Parameter
@@ -65,19 +68,7 @@ def fused_norm(hidden_states: torch.Tensor, weight: torch.Tensor, epsilon: float
         return rms_norm(hidden_states, weight.shape, weight.to(hidden_states.dtype), epsilon)
 
 
-class FusedPhi3RMSNorm(_FusedNorm, Phi3RMSNorm):
-    """Phi3RMSNorm by torch's kernel."""
-
-
-class FusedMistralRMSNorm(_FusedNorm, MistralRMSNorm):
-    """MistralRMSNorm by torch's kernel."""
-
-
-class FusedQwen2RMSNorm(_FusedNorm, Qwen2RMSNorm):
-    """Qwen2RMSNorm by torch's kernel."""
-
-
-class _GatedMLP(torch.nn.Module):
+class GatedMLP(torch.nn.Module):
     """An MLP of transformers with two projections and SiLU as the gate's activation."""
 
     config: Any
@@ -92,14 +83,6 @@ class _GatedMLP(torch.nn.Module):
             return plain
         output: torch.Tensor = self.down_proj(_Gated.apply(self.gate_proj(x), self.up_proj(x)))
         return output
-
-
-class GatedMistralMLP(_GatedMLP, MistralMLP):  # type: ignore[misc]
-    """MistralMLP with the gated product as one function."""
-
-
-class GatedQwen2MLP(_GatedMLP, Qwen2MLP):  # type: ignore[misc]
-    """Qwen2MLP with the gated product as one function."""
 
 
 class _Gated(torch.autograd.Function):
@@ -118,15 +101,21 @@ class _Gated(torch.autograd.Function):
         return torch.ops.aten.silu_backward(gradient * up, gate), up_gradient
 
 
-class PackedAttention(Phi3Attention):
-    """Phi3Attention without cache and mask, which training on packs does not use."""
+class PackedAttention(torch.nn.Module):
+    """Phi3Attention without a cache, which training does not use."""
 
-    # The base's annotation has three results and only the options of flash attention.
-    def forward(  # type: ignore[override]
+    config: Any
+    qkv_proj: torch.nn.Module
+    o_proj: torch.nn.Module
+    num_key_value_heads: int
+    attention_dropout: float
+    scaling: float
+
+    def forward(
         self,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        attention_mask: None = None,
+        attention_mask: torch.Tensor | None = None,
         past_key_values: None = None,
         **options: Any,
     ) -> tuple[torch.Tensor, None]:
@@ -143,7 +132,7 @@ class PackedAttention(Phi3Attention):
             query,
             key,
             value,
-            None,
+            attention_mask,
             dropout=self.attention_dropout if self.training else 0.0,
             scaling=self.scaling,
             sliding_window=getattr(self.config, "sliding_window", None),
@@ -192,13 +181,18 @@ class _SplitAndRotate(torch.autograd.Function):
         return made.flatten(1)[None], None, None, None, None
 
 
-class PackedMLP(Phi3MLP):
-    """Phi3MLP with SiLU as the gate's activation, as in all models of the family."""
+class PackedMLP(torch.nn.Module):
+    """An MLP of transformers with one projection to gate and up, and SiLU as the activation."""
+
+    config: Any
+    gate_up_proj: torch.nn.Module
+    down_proj: torch.nn.Module
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """[1, tokens, width] to [1, tokens, width]."""
         if self.config.hidden_act != "silu":
-            return super().forward(hidden_states)
+            plain: torch.Tensor = super().forward(hidden_states)
+            return plain
         output: torch.Tensor = self.down_proj(_GatedUp.apply(self.gate_up_proj(hidden_states)))
         return output
 
@@ -237,19 +231,24 @@ def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, made: to
     made_rest.copy_(rest)
 
 
-_OURS: dict[Any, dict[str, type[torch.nn.Module]]] = {
-    modeling_phi3: {
-        Phi3Attention.__name__: PackedAttention,
-        Phi3MLP.__name__: PackedMLP,
-        Phi3RMSNorm.__name__: FusedPhi3RMSNorm,
+PARTS: Mapping[str, Mapping[str, type[torch.nn.Module]]] = {
+    "glm4": {"Glm4MLP": PackedMLP, "Glm4RMSNorm": FusedNorm},
+    "granite": {"GraniteMLP": GatedMLP, "GraniteRMSNorm": FusedNorm},
+    "llama": {"LlamaMLP": GatedMLP, "LlamaRMSNorm": FusedNorm},
+    "ministral": {"MinistralMLP": GatedMLP, "MinistralRMSNorm": FusedNorm},
+    "ministral3": {"Ministral3MLP": GatedMLP, "Ministral3RMSNorm": FusedNorm},
+    "mistral": {"MistralMLP": GatedMLP, "MistralRMSNorm": FusedNorm},
+    "olmo2": {"Olmo2MLP": GatedMLP, "Olmo2RMSNorm": FusedNorm},
+    "phi3": {
+        "Phi3Attention": PackedAttention,
+        "Phi3MLP": PackedMLP,
+        "Phi3RMSNorm": FusedNorm,
     },
-    modeling_mistral: {
-        MistralMLP.__name__: GatedMistralMLP,
-        MistralRMSNorm.__name__: FusedMistralRMSNorm,
-    },
-    modeling_qwen2: {
-        Qwen2MLP.__name__: GatedQwen2MLP,
-        Qwen2RMSNorm.__name__: FusedQwen2RMSNorm,
-    },
+    "qwen2": {"Qwen2MLP": GatedMLP, "Qwen2RMSNorm": FusedNorm},
+    "qwen2_moe": {"Qwen2MoeMLP": GatedMLP, "Qwen2MoeRMSNorm": FusedNorm},
+    "qwen3": {"Qwen3MLP": GatedMLP, "Qwen3RMSNorm": FusedNorm},
+    "qwen3_moe": {"Qwen3MoeRMSNorm": FusedNorm},
+    "smollm3": {"SmolLM3MLP": GatedMLP, "SmolLM3RMSNorm": FusedNorm},
 }
-"""transformers' modules of models: the names there, and the classes that stand in for theirs."""
+"""The classes of each family's modeling file that a part stands in for. Gemma has none: its norms
+multiply by 1 + weight, and its gate is a GELU."""

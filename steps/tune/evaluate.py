@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from argotune.steps.causal_lm.device import Device
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.pack import MicroBatch, Packs
 from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.varlen import VARLEN
 
 
 class Documents:
@@ -38,19 +41,38 @@ def micro_batch_loss(
 
     With `noise_alpha` the embeddings have NEFTune's noise.
     """
-    noise = contextlib.nullcontext() if noise_alpha is None else _noise(model, batch, noise_alpha)
+    states = hidden_states(model, batch, noise_alpha)
+    head = Head.of(model.get_base_model())
+    return summed_loss(states, batch.label_positions, batch.targets, head)
+
+
+def hidden_states(model: Any, batch: MicroBatch, noise_alpha: float | None = None) -> torch.Tensor:
+    """The final hidden states of a micro-batch, [1, tokens, width].
+
+    With transformers' own attention each document is a pass of its own (`steps/tune/trial.py`).
+    """
+    base = model.get_base_model()
+    packs = base.config._attn_implementation in (SEGMENTED, VARLEN)
+    passes = [batch] if packs else batch.documents_apart()
+    states = [_decoded(base, each, noise_alpha, packs=packs) for each in passes]
+    return states[0] if len(states) == 1 else torch.cat(states, dim=1)
+
+
+def _decoded(
+    base: Any, batch: MicroBatch, noise_alpha: float | None, *, packs: bool
+) -> torch.Tensor:
+    noise = contextlib.nullcontext() if noise_alpha is None else _noise(base, batch, noise_alpha)
+    lengths = {"document_lengths": Documents(batch.document_lengths)} if packs else {}
     with noise:
-        states = hidden_states(model, batch)
-    return summed_loss(
-        states,
-        batch.label_positions,
-        batch.targets,
-        model.get_base_model().get_output_embeddings(),
-    )
+        # With a cache or an attention mask transformers would treat the pack as one document.
+        states: torch.Tensor = base.get_decoder()(
+            input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **lengths
+        ).last_hidden_state
+    return states
 
 
 @contextlib.contextmanager
-def _noise(model: Any, batch: MicroBatch, alpha: float) -> Iterator[None]:
+def _noise(base: Any, batch: MicroBatch, alpha: float) -> Iterator[None]:
     """Add uniform noise of up to alpha / sqrt(tokens x width) to the embeddings (NEFTune).
 
     The tokens are those of each document. transformers' hook takes those of the whole pack, whose
@@ -63,27 +85,11 @@ def _noise(model: Any, batch: MicroBatch, alpha: float) -> Iterator[None]:
         scale = torch.repeat_interleave(scales, lengths, output_size=batch.tokens)[:, None]
         return states + (torch.rand_like(states) * 2 - 1) * scale.to(states.dtype)
 
-    hook = model.get_base_model().get_input_embeddings().register_forward_hook(add)
+    hook = base.get_input_embeddings().register_forward_hook(add)
     try:
         yield
     finally:
         hook.remove()
-
-
-def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """The final hidden states of a micro-batch, [1, tokens, width]."""
-    # With a cache or an attention mask transformers would treat the pack as one document.
-    states: torch.Tensor = (
-        model.get_base_model()
-        .get_decoder()(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            document_lengths=Documents(batch.document_lengths),
-        )
-        .last_hidden_state
-    )
-    return states
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def _blocks_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
     """This package's parts of blocks, unless Liger or compile is on, which need transformers'."""
     if plan.execution.compile or plan.execution.liger:
         return contextlib.nullcontext()
-    return packed_blocks()
+    return packed_blocks(plan.model.family)
 
 
 def recompute_activations(base: Any, kept_blocks: int, *, draws: bool) -> None:

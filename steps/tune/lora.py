@@ -18,17 +18,31 @@ from peft import LoraConfig
 from peft.tuners import lora
 
 _ENDS_BLOCK = "argotune_ends_block"
+_PLAIN_PARTS = frozenset(
+    {
+        "self_attn",
+        "mlp",
+        "input_layernorm",
+        "post_attention_layernorm",
+        "resid_attn_dropout",
+        "resid_mlp_dropout",
+    }
+)
+"""Parts of a block of which none computes with the MLP's output but its sum. Norms of that output,
+as Gemma, GLM and OLMo have them, keep it for their gradients."""
 
 
 def use_fused_layers(config: LoraConfig, blocks: Iterable[Any]) -> None:
     """Let `get_peft_model` create this module's layers, through PEFT's hook for custom layers.
 
-    The last layer of each block is marked: its output is unused when the block is recomputed,
-    because recomputation stops at the last saved tensor, and only a plain sum follows that layer.
+    The last layer of a block is marked where only a plain sum follows it: then its output is unused
+    when the block is recomputed, because recomputation stops at the last saved tensor.
     """
     config._register_custom_module({Linear4bit: FusedLinear4bit, torch.nn.Linear: FusedLinear})
     for block in blocks:
-        setattr(block.mlp.down_proj, _ENDS_BLOCK, True)
+        parts = {name for name, _ in block.named_children()}
+        if parts <= _PLAIN_PARTS and hasattr(block.mlp, "down_proj"):
+            setattr(block.mlp.down_proj, _ENDS_BLOCK, True)
 
 
 class _Fused:

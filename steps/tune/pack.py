@@ -53,6 +53,16 @@ class MicroBatch:
         """Number of labels."""
         return len(self.targets)
 
+    def documents_apart(self) -> list[MicroBatch]:
+        """Each document as a batch of its own, without labels."""
+        lengths, none = list(self.document_lengths), self.targets[:0]
+        pieces = zip(
+            torch.split(self.input_ids, lengths, dim=1),
+            torch.split(self.position_ids, lengths, dim=1),
+            strict=True,
+        )
+        return [MicroBatch(ids, places, none, none, (ids.shape[1],)) for ids, places in pieces]
+
     def to(self, device: torch.device) -> MicroBatch:
         """The batch on a device, without waiting for the copy."""
         return MicroBatch(

@@ -55,6 +55,7 @@ from argotune.steps.tune.shard import shard_base
 from argotune.steps.tune.start import begin_with
 from argotune.steps.tune.stop import StopRequest, StopTime
 from argotune.steps.tune.trackers import check_trackers, open_trackers
+from argotune.steps.tune.trial import try_packing
 
 _RESULT = Path("report", "result.json")
 
@@ -123,6 +124,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
             begin_with(model, params.work_dir / DIRECTORY)
         if world.lockstep:
             shard_base(model, world)
+        try_packing(model, device, world)
     loading_gb = peak_memory_gb(device)
     forget_peak_memory(device)
     use_extras(model, plan.execution)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from argotune.steps.causal_lm.device import Device
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Watch
 from argotune.steps.tokens.spans import TemplateMismatch
@@ -138,6 +139,6 @@ def _next_tokens(model: Any, rows: list[list[int]], device: Device) -> torch.Ten
     ).to(device.torch_device)
     with device.precision():
         states = hidden_states(model, batch)[0, batch.label_positions]
-        logits = model.get_base_model().get_output_embeddings()(states)
+        logits = Head.of(model.get_base_model())(states)
     chosen: torch.Tensor = logits.argmax(-1)
     return chosen

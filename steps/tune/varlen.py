@@ -49,12 +49,13 @@ def varlen_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     *,
     document_lengths: Sequence[int],
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Like segmented_attention, which it calls for fp32 and dropout: the kernel has neither."""
-    if dropout or query.dtype not in _HALVES:
+    """Like segmented_attention, which it calls for what the kernel lacks: fp32, dropout, a cap."""
+    if dropout or softcap is not None or query.dtype not in _HALVES:
         return segmented_attention(
             module,
             query,
@@ -64,6 +65,7 @@ def varlen_attention(
             dropout,
             scaling,
             sliding_window,
+            softcap,
             document_lengths=document_lengths,
             **options,
         )

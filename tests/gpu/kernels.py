@@ -13,6 +13,7 @@ from peft.tuners import lora
 from torch.nn.functional import cross_entropy
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.tune.attention import segmented_attention
 from argotune.steps.tune.blocks import fused_norm
@@ -145,7 +146,7 @@ def _check_loss(records: Records) -> None:
             head: torch.nn.Linear = head,
         ) -> torch.Tensor:
             with this_device().precision():
-                total = summed_loss(states, places, targets, head)
+                total = summed_loss(states, places, targets, Head(head))
             return torch.autograd.grad(total, states)[0][0]
 
         few = min(512, tokens)

@@ -15,6 +15,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from argotune.steps.causal_lm.softcap import softcapped_attention
+
 BY_ROW = "argotune_by_row"
 """Name for `attn_implementation`. transformers creates no mask for a name that it does not know,
 so the forward pass must get `segments`."""
@@ -97,6 +99,7 @@ def attention_by_row(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     *,
     segments: Sequence[Segment],
     **_: Any,
@@ -108,6 +111,17 @@ def attention_by_row(
         keys, values = segment.cache.write(
             module.layer_idx, segment.begin, key[0, :, at], value[0, :, at]
         )
+        if softcap is not None:
+            bounded = softcapped_attention(
+                query[:, :, at],
+                keys[None],
+                values[None],
+                scaling=module.scaling,
+                cap=softcap,
+                window=sliding_window,
+            )
+            output[:, at] = bounded.transpose(1, 2)
+            continue
         mask = segment.mask(sliding_window, query.device)
         if mask is None and sliding_window is not None:
             keys, values = keys[:, -sliding_window:], values[:, -sliding_window:]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.causal_lm.loss import CHUNK_TOKENS, summed_loss
 from tests.steps.tune.float64 import check_close
 from tests.tolerances import likely, worst
@@ -17,7 +18,7 @@ def chunked_and_plain(
     head = torch.nn.Linear(8, 20, bias=False).requires_grad_(not frozen)
     hidden = torch.randn(1, tokens + 5, 8, requires_grad=True)
     positions, targets = torch.randperm(tokens + 5)[:tokens], torch.randint(20, (tokens,))
-    loss = summed_loss(hidden, positions, targets, head)
+    loss = summed_loss(hidden, positions, targets, Head(head))
     plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
     found, expected = ([each, *torch.autograd.grad(each, hidden)] for each in (loss, plain))
     return found, expected
@@ -44,7 +45,7 @@ def test_a_frozen_head_in_bfloat16_gives_the_gradients_of_the_plain_loss_under_a
     positions = torch.arange(CHUNK_TOKENS + 8)
     targets = torch.randint(40, (CHUNK_TOKENS + 8,))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = summed_loss(hidden, positions, targets, head)
+        loss = summed_loss(hidden, positions, targets, Head(head))
         plain = cross_entropy(head(hidden[0, positions]).float(), targets, reduction="sum")
     (found,) = torch.autograd.grad(loss / 3, hidden)
     (expected,) = torch.autograd.grad(plain / 3, hidden)
@@ -60,7 +61,7 @@ def test_a_head_that_learns_itself_gets_its_gradient() -> None:
     head = torch.nn.Linear(8, 20, bias=False)
     hidden = torch.randn(1, 30, 8)
     positions, targets = torch.arange(29), torch.randint(20, (29,))
-    loss = summed_loss(hidden, positions, targets, head)
+    loss = summed_loss(hidden, positions, targets, Head(head))
     plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
     (found,) = torch.autograd.grad(loss, head.weight)
     (expected,) = torch.autograd.grad(plain, head.weight)

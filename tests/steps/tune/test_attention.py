@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from argotune.steps.causal_lm.head import Head
 from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.tune.attention import SEGMENTED
@@ -46,7 +47,8 @@ def test_packed_gradients_equal_those_of_single_documents(family: str) -> None:
     whole = torch.cat(documents())
     starts = {sum(LENGTHS[:index]) for index in range(len(LENGTHS))}
     learned = torch.tensor([at for at in range(len(whole)) if at not in starts])
-    summed_loss(packed_hidden(segmented), learned - 1, whole[learned], segmented.lm_head).backward()
+    head = Head(segmented.lm_head)
+    summed_loss(packed_hidden(segmented), learned - 1, whole[learned], head).backward()
     for document in documents():
         if len(document) > 1:
             logits = plain(document[None]).logits[0, :-1]

@@ -22,7 +22,7 @@ PHI3 = [name for name, config in CONFIGS.items() if config.model_type == "phi3"]
 
 
 def ours(family: str) -> Any:
-    with packed_blocks():
+    with packed_blocks(CONFIGS[family].model_type):
         return random_model(family, SEGMENTED)
 
 

@@ -55,7 +55,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None, **options: A
         "qwen2": Qwen2Config,
     }[family](**shape)
     torch.manual_seed(0)
-    with packed_blocks():
+    with packed_blocks(family):
         base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
         )

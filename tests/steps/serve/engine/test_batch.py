@@ -8,15 +8,16 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from argotune.presets.families import FAMILIES
 from argotune.steps.serve.engine.adapter_mix import AdapterMix
 from argotune.steps.serve.engine.batch import Batch, Row
 from argotune.steps.serve.engine.row_attention import RowCache
+from tests.steps.tune.architectures import random_architecture
 from tests.steps.tune.models import CONFIGS, VOCABULARY, linear_layers, random_model
 
 # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
-FAMILIES = sorted(CONFIGS)
 SHORT, LONG = 5, 90
 """Tokens of prompts; a long one is read in two pieces."""
 
@@ -34,7 +35,11 @@ def asking(tokens: int, adapter: str | None = None) -> Row:
 def adapted(family: str, *, use_dora: bool = False) -> Any:
     """A random model with adapters `one` and `two`, whose weights matter."""
     model = random_model(family, "sdpa", rope="long")
-    for name, modules in (("one", linear_layers(model.config.model_type)), ("two", ["o_proj"])):
+    return with_adapters(model, linear_layers(model.config.model_type), use_dora=use_dora)
+
+
+def with_adapters(model: Any, layers: list[str], *, use_dora: bool = False) -> Any:
+    for name, modules in (("one", layers), ("two", ["o_proj"])):
         config = LoraConfig(r=4, target_modules=modules, init_lora_weights=False, use_dora=use_dora)
         if name == "one":
             model = get_peft_model(model, config, adapter_name=name)
@@ -76,10 +81,16 @@ def check_answers(asked: Sequence[tuple[int, str | None]], make: Callable[[], An
         assert answer == reference(other, prompt(tokens), adapter, answer)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sorted(CONFIGS))
 def test_tokens_are_those_of_transformers_and_peft(family: str) -> None:
     asked = [(SHORT, None), (LONG, "one"), (SHORT, "two"), (SHORT + 1, "one"), (LONG, None)]
     check_answers(asked, lambda: adapted(family))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_of_every_architecture_are_those_of_transformers_and_peft(family: str) -> None:
+    asked = [(SHORT, None), (LONG, "one"), (SHORT, "two")]
+    check_answers(asked, lambda: with_adapters(random_architecture(family), ["o_proj"]))
 
 
 def test_dora_adapters_are_mixed_too() -> None:
