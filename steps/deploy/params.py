@@ -20,7 +20,7 @@ from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
 from argotune.steps.contracts.served import SERVER_MEMORY
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.contracts.vllm import AskedEngine, Engine, engine_of
-from argotune.steps.nodes.labels import NODE_LABEL, labels_in
+from argotune.steps.nodes.labels import INSTANCE_TYPE, NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
 
@@ -87,9 +87,9 @@ class Params:
     vllm_image: str | None = None
     """Image of the server on vLLM; required for target kubernetes."""
     engine: AskedEngine = "auto"
-    """What the server computes with. auto: vLLM on a GPU, unless it may have to answer on its CPU,
-    has the base in 4 bits, or serves an adapter that vLLM does not; with a service plan: what that
-    says. For target kubernetes; a server on this machine is on transformers."""
+    """What the server computes with, as the run was planned; with a service plan: what that says.
+    auto: vLLM on a GPU, unless it may have to answer on its CPU, or has the base in 4 bits. For
+    target kubernetes; a server on this machine is on transformers."""
     model_cache_claim: str | None = None
     """PersistentVolumeClaim of the model cache; required for target kubernetes."""
     image_pull_secret: str | None = None
@@ -124,11 +124,16 @@ class Params:
     """Its price; empty: not known."""
     label_selector: str = ""
     """Labels of another node to serve on, KEY=VALUE,KEY=VALUE. For target kubernetes."""
+    instance_type: str = ""
+    """Cloud SKU of such a node. For target kubernetes."""
     gpus: int = 0
-    """Number of GPUs that tuning used; for target kubernetes."""
+    """Number of GPUs that the plan gives each server; for target kubernetes."""
     service_gpus: int | None = None
-    """Number of GPUs of the server; empty: one, if tuning used any; 0: it runs on a CPU, on any
-    node. For target kubernetes."""
+    """Number of GPUs of each server, in place of the plan's, of which it gets one; 0: it runs on a
+    CPU, on any node. For target kubernetes."""
+    max_length: int | None = None
+    """Longest question and answer together, tokens, where less fits the server's GPU than the
+    adapter was trained for; empty: that."""
     load_in_4bit: bool = False
     """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers."""
     replicas: int | None = None
@@ -340,8 +345,9 @@ class Params:
 
         Empty if the server is to need no GPU, or if the tuning node is deleted with the run.
         """
-        if self.label_selector:
-            return labels_in(self.label_selector)
+        if self.label_selector or self.instance_type:
+            sku = {INSTANCE_TYPE: self.instance_type} if self.instance_type else {}
+            return {**labels_in(self.label_selector), **sku}
         labels = self.node_labels()
         if NODE_LABEL in labels:
             return labels if self.own_node else {}

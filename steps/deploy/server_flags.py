@@ -27,4 +27,5 @@ def server_flags(params: Params, keys_file: str | Path) -> list[str]:
         *([f"--requests-per-minute={rate}"] if rate else []),
         *([f"--cors-origins={text_of(params.cors_origins)}"] if params.cors_origins else []),
         *(["--load-in-4bit=true"] if params.load_in_4bit else []),
+        *([f"--max-length={params.max_length}"] if params.max_length else []),
     ]

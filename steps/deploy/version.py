@@ -21,9 +21,8 @@ from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
 from argotune.steps.contracts.service_plan import read_service_plan
-from argotune.steps.contracts.training_plan import Lora, read_plan
+from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
-from argotune.steps.contracts.vllm import unservable
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
 from argotune.steps.deploy.service_files import title_of
@@ -46,6 +45,7 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "cache-dir",
         "cors-origins",
         "load-in-4bit",
+        "max-length",
         "port",
         "question",
         "requests-per-minute",
@@ -60,8 +60,10 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "engine",
         "gpus",
         "host",
+        "instance-type",
         "label-selector",
         "load-in-4bit",
+        "max-length",
         "max-replicas",
         "memory",
         "node-selector",
@@ -84,10 +86,11 @@ def complete(params: Params) -> tuple[Params, str]:
     """
     if params.service_plan is not None:
         service = read_service_plan(params.service_plan)
-        return dataclasses.replace(params, engine=service.engine), title_of(service)
+        return dataclasses.replace(
+            params, engine=service.engine, load_in_4bit=service.load_in_4bit
+        ), title_of(service)
     if params.plan_file is not None:
-        plan = read_plan(params.plan_file)
-        return with_engine(params, plan.lora), plan.model.title
+        return params, read_plan(params.plan_file).model.title
     adapter = find_adapter(params)
     known = adapter.annotations
     workspace, model_dir = (
@@ -112,14 +115,6 @@ def complete(params: Params) -> tuple[Params, str]:
     )
     revision = known.get(adapter_image.BASE_REVISION, "")
     return completed, f"{known.get(adapter_image.BASE_MODEL, '')}@{revision}"
-
-
-def with_engine(params: Params, lora: Lora) -> Params:
-    """Return the parameters with transformers for an adapter that vLLM does not serve."""
-    is_free = params.engine == "auto"
-    if is_free and unservable(rank=lora.r, use_dora=lora.use_dora):
-        return dataclasses.replace(params, engine="transformers")
-    return params
 
 
 @dataclass(frozen=True, kw_only=True)

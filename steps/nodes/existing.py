@@ -11,13 +11,12 @@ from argotune.steps.common.errors import TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.fit import (
     GPU_PRODUCT,
-    INSTANCE_TYPE,
     free_gpus,
     gpu_name,
     problems_of,
     tolerations_for,
 )
-from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.labels import INSTANCE_TYPE, NODE_LABEL
 from argotune.steps.nodes.provider import (
     KeptNode,
     Node,

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, is_tolerated
+from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.resources import NOTHING, Resources, requests_of, shortages
 
 Object = Mapping[str, Any]
 
-INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 GPU_PRODUCT = "nvidia.com/gpu.product"
 """Labels of NVIDIA's GPU feature discovery, which the GPU operator brings."""
 _GPU_MEMORY = "nvidia.com/gpu.memory"

@@ -17,6 +17,9 @@ KEPT_LABEL = "argotune.dev/kept-from"
 """UID of the run that left its node to the next one of its workspace, in place of the run's own
 label."""
 
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+"""Kubernetes' own, with the cloud's SKU."""
+
 # Labels of Deployments of services.
 NODE_RUN_LABEL = "argotune.dev/node-of-run"
 """UID of the run whose node the service has: the node goes on until no service has this label."""

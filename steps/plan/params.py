@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.in_service import DeployTo
+from argotune.steps.contracts.vllm import AskedEngine
 from argotune.steps.nodes.providers import ProviderName
+
+AskedBits = Literal["auto", "false", "true"]
+"""Whether a server has the base in 4 bits: auto lets the plan decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,24 @@ class Params:
     start_from: str = "none"
     """Adapter with whose weights training begins: none, live for the one in service, or an image
     REGISTRY/REPOSITORY:TAG."""
+    deploy_to: DeployTo = "kubernetes"
+    """Where the adapter is served, which is planned too; none: nowhere."""
+    serve_with: str = ""
+    """Name of a service that takes the adapter beside its own, so that none is planned."""
+    service_instance_type: str | None = None
+    """Cloud SKU of the machine that serves; empty: it has a GPU as tuning has."""
+    service_gpus: int | None = None
+    """GPUs of each server; empty: one, if its machine has any; 0: it runs on a CPU."""
+    service_memory: str | None = None
+    """Memory that a server asks for; empty: what its engine takes."""
+    engine: AskedEngine = "auto"
+    """What the servers compute with. auto: vLLM on a GPU, unless it cannot serve the adapter or the
+    base does not fit there."""
+    load_in_4bit: AskedBits = "auto"
+    """Whether they have the base in 4 bits. auto: where tuning has, and 16 bits do not fit their
+    GPU."""
+    allow_cpu: bool = False
+    """Whether they may answer on their CPUs where they can use none of their GPUs."""
     output_image: str | None = None
     """The push step's image; its registry is checked before anything costs money; empty: no
     check."""
@@ -107,6 +130,17 @@ class Result(Planned):
     fastest_tokens_per_second: str
     """Highest expected speed of each SKU that may be tried, a JSON object; empty without
     max-cost-usd: provision compares the limit with it once the data's tokens are known."""
+    service_gpus: int
+    """GPUs of each server of the service; 0: they answer on CPUs."""
+    engine: str
+    """What the servers of the service compute with; auto: the run has no service of its own."""
+    load_in_4bit: bool
+    """Whether they have the base in 4 bits."""
+    max_length: int | None
+    """Longest question and answer together, tokens, where less fits their GPU than the model can
+    have; empty: that."""
+    cpu_memory: str
+    """Memory that one of them asks for while it answers on a CPU, a quantity."""
     gate: str
     """sha256:HEX of the gate's settings; with others a schedule tunes again on what it rejected."""
     scorer: str

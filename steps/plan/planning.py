@@ -21,6 +21,7 @@ from argotune.steps.plan.service.make import (
     read_service_request,
     service_alternatives,
 )
+from argotune.steps.plan.service.of_run import RunService, service_of_run
 from argotune.steps.plan.service.params import Params as ServiceParams
 from argotune.steps.plan.service.size import ServiceFit
 from argotune.steps.plan.service.size import fits as service_fits
@@ -39,6 +40,7 @@ __all__ = [
     "Fit",
     "Job",
     "Params",
+    "RunService",
     "ServiceFit",
     "ServiceParams",
     "Settings",
@@ -63,6 +65,7 @@ __all__ = [
     "read_service_request",
     "service_alternatives",
     "service_fits",
+    "service_of_run",
     "trained_tokens",
     "volume_gib",
 ]

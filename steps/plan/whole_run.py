@@ -15,13 +15,17 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.cost import fastest_speeds
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
+from argotune.steps.plan.planning import (
+    alternatives,
+    cost_limit_problem,
+    make_plan,
+    service_of_run,
+)
 from argotune.steps.plan.servers import host_problems
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     RUN_STEPS,
     cost_limit_problems,
-    engine_problem,
     gate_digest,
     params_of,
     scorer_problems,
@@ -94,12 +98,13 @@ def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
         raise ParamsError([*error.problems, *problems]) from error
     if settings:
         outputs = _outputs(plan, params)
+        of_service = _service_problems(params, plan) if "deploy" in steps else []
         problems = [
             *_local_problems(settings),
             *scorer_problems(plan.evaluation, settings),
             *(f"at-cost-limit: {each}" for each in cost_limit_problems(plan.evaluation, settings)),
-            *_engine_problems(plan, settings),
-            *_further(settings, outputs, [], steps),
+            *of_service,
+            *_further(settings, outputs, of_service, steps),
             *host_problems(settings, plan.evaluation.checks),
         ]
         if problems:
@@ -135,7 +140,7 @@ def _object(flag: str, text: str) -> dict[str, str]:
 def _further(
     settings: Mapping[str, str],
     outputs: Mapping[str, str],
-    known: list[str],
+    known: Sequence[str],
     steps: Sequence[str],
 ) -> Iterator[str]:
     """Report what later steps refuse, without settings that the plan refused already."""
@@ -163,10 +168,12 @@ def _local_problems(settings: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: {settings[name]!r} is this machine; accepted on a cluster is {accepted}"
 
 
-def _engine_problems(plan: TrainingPlan, settings: Mapping[str, str]) -> Iterator[str]:
-    problem = engine_problem(plan, settings)
-    if problem:
-        yield f"engine: {problem}"
+def _service_problems(params: Params, plan: TrainingPlan) -> list[str]:
+    try:
+        service_of_run(params, plan)
+    except ParamsError as error:
+        return error.problems
+    return []
 
 
 def _advice(setting: str) -> str:

@@ -41,6 +41,9 @@ class Params:
     listener_fd: int | None = None
     """File descriptor of a listening socket, from which it takes connections once it gets SIGUSR1;
     until then only at `port`. Empty: none."""
+    max_length: int | None = None
+    """Longest question and answer together, tokens, where less fits the GPU than the adapter was
+    trained for; empty: that."""
     load_in_4bit: bool = False
     """Load the base in 4 bits, as in QLoRA training: a quarter of the memory, but slower."""
     gpus: int = 0
@@ -77,6 +80,8 @@ class Params:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.gpus < 0:
             problems.append(f"--gpus: {self.gpus} is less than 0")
+        if self.max_length is not None and self.max_length < 1:
+            problems.append(f"--max-length: {self.max_length} is less than 1")
         if self.slots is not None and self.slots < 1:
             problems.append(f"--slots: {self.slots} is less than 1")
         problems += origin_problems(self.cors_origins)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 
 from argotune.steps.accelerator.cuda import TORCH, Cuda
@@ -57,7 +58,7 @@ def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> Non
     The port is open before the model is loaded, so that probes get status 503 and no timeout.
     """
     check_gpus(Planned(count=params.gpus), allow_cpu=params.allow_cpu, cuda=cuda)
-    contract = _contract_of(params)
+    contract = _shortened(_contract_of(params), params.max_length)
     if params.adapters_dir is not None and not params.adapters_dir.is_dir():
         raise PermanentError(
             f"--adapters-dir: {params.adapters_dir} is no directory; make it first"
@@ -118,6 +119,12 @@ def _contract_of(params: Params) -> ServingContract:
         return read_contract(params.adapter_dir)
     plan_file = (params.service_dir or Path()) / PLAN
     return contract_of_base(read_service_plan(plan_file), params.model_dir)
+
+
+def _shortened(contract: ServingContract, most: int | None) -> ServingContract:
+    if most is None or most >= contract.max_length:
+        return contract
+    return msgspec.structs.replace(contract, max_length=most)
 
 
 def _listen(params: Params) -> socket.socket:

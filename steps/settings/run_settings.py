@@ -397,7 +397,7 @@ _TUNE = (
         description="Use the CPU where torch can use none of the planned GPUs, at the GPUs' price",
         default="false",
         choices=_TRUTH,
-        feeds=("tune.allow-cpu", "evaluate.allow-cpu", "deploy.allow-cpu"),
+        feeds=("plan.allow-cpu", "tune.allow-cpu", "evaluate.allow-cpu", "deploy.allow-cpu"),
     ),
 )
 _GATE = (
@@ -485,7 +485,13 @@ _SERVICE = (
         default_meaning="kubernetes for `argotune submit`, process for `argotune run`",
         choices=get_args(DeployTo),
         local_choices=("process",),
-        feeds=("dataset.deploy-to", "push.deploy-to", "deploy.target", "reject.target"),
+        feeds=(
+            "plan.deploy-to",
+            "dataset.deploy-to",
+            "push.deploy-to",
+            "deploy.target",
+            "reject.target",
+        ),
     ),
     Setting(
         name="serve-with",
@@ -496,34 +502,45 @@ _SERVICE = (
         ),
         value=SERVICE,
         default_meaning="a service of its own",
-        feeds=("deploy.serve-with",),
+        feeds=("plan.serve-with", "deploy.serve-with"),
+    ),
+    Setting(
+        name="service-instance-type",
+        description=(
+            "Cloud SKU of the machine that serves, one of the cluster's nodes; the plan sizes the"
+            " service for it"
+        ),
+        default_meaning="a machine with a GPU as tuning has",
+        feeds=("plan.service-instance-type", "deploy.instance-type"),
     ),
     Setting(
         name="service-gpus",
         description="GPUs of each server of the service; 0: it runs on CPUs",
         value=COUNT,
-        default_meaning="one, if tuning has any",
-        feeds=("deploy.service-gpus",),
+        default_meaning="one, if its machine has any",
+        feeds=("plan.service-gpus", "deploy.service-gpus"),
     ),
     Setting(
         name="engine",
         description=(
             "What the servers of the service compute with. auto: vLLM on GPUs, and transformers on"
-            " CPUs, with service-load-in-4bit or allow-cpu, and for DoRA adapters"
+            " CPUs, with service-load-in-4bit or allow-cpu, for DoRA adapters, and where vLLM needs"
+            " more than the GPU has"
         ),
         default="auto",
         choices=("auto", "transformers", "vllm"),
-        feeds=("deploy.engine",),
+        # deploy has what the plan made of it.
+        feeds=("plan.engine",),
     ),
     Setting(
         name="service-load-in-4bit",
         description=(
             "Whether the service has the base model in 4 bits: a quarter of the memory, but slower"
-            " answers"
+            " answers. auto: where tuning has, and 16 bits do not fit the service's GPU"
         ),
-        default="false",
-        choices=_TRUTH,
-        feeds=("deploy.load-in-4bit",),
+        default="auto",
+        choices=("auto", *_TRUTH),
+        feeds=("plan.load-in-4bit",),
     ),
     Setting(
         name="service-port",
@@ -645,7 +662,7 @@ _SERVICE = (
         description="Memory that the service asks for",
         value=BYTES,
         default_meaning="2Gi, on vLLM 8Gi",
-        feeds=("deploy.memory",),
+        feeds=("plan.service-memory", "deploy.memory"),
     ),
     Setting(
         name="adapter-from",
@@ -1020,10 +1037,14 @@ OF_JOINED = ("serve-with", "api-keys-secret", "question")
 
 def service_settings() -> list[str]:
     """List the names of the annotations that only a service reads."""
+    of_steps = ("deploy.", "plan.")
     return [
-        name
-        for name, row in annotation_settings().items()
-        if row.is_parameter and row.feeds and all(it.startswith("deploy.") for it in row.feeds)
+        row.name
+        for row in _SERVICE
+        if row.is_annotation
+        and row.is_parameter
+        and row.feeds
+        and all(feed.startswith(of_steps) for feed in row.feeds)
     ]
 
 

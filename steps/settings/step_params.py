@@ -20,8 +20,7 @@ from argotune.steps.common.setting import Setting
 from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.contracts.checks import LmEval, Scorer
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
-from argotune.steps.contracts.training_plan import Evaluation, TrainingPlan
-from argotune.steps.contracts.vllm import unservable
+from argotune.steps.contracts.training_plan import Evaluation
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
@@ -112,7 +111,7 @@ SERVICE_WITHOUT: Mapping[str, Sequence[str]] = {
         "keep-node-seconds",
     ),
     # Strength is a copy's: an image cannot be changed.
-    "deploy": ("adapter-from", "serve-with"),
+    "deploy": ("adapter-from", "serve-with", "instance-type"),
     "release": ("keep-node-seconds",),
 }
 """Flags of these steps that are no settings there."""
@@ -318,16 +317,6 @@ def cost_limit_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> 
                 f" check {check.title}, of kind {check.kind}, may take longer, so the run would be"
                 " stopped before its push; accepted is stop, or a training_config without the check"
             )
-
-
-def engine_problem(plan: TrainingPlan, settings: Mapping[str, str]) -> str:
-    """Say why the service cannot have the engine of the settings; empty where it can."""
-    if settings.get("engine") != "vllm":
-        return ""
-    reason = unservable(rank=plan.lora.r, use_dora=plan.lora.use_dora)
-    if not (reason or plan.hardware.gpus or settings.get("service-gpus")):
-        reason = "the machine has no GPU, and service-gpus asks for none"
-    return f"'vllm', but {reason}; take transformers, or auto" if reason else ""
 
 
 def names_pattern(names: Sequence[str]) -> str:

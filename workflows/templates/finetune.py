@@ -219,7 +219,10 @@ def _dag() -> None:
             reference=output(PUSH, "reference"),
             model_dir=output(MODEL, "model-dir"),
             node_selector=output(PROVISION, "node-selector"),
-            gpus=output(PLAN, "gpus"),
+            gpus=output(PLAN, "service-gpus"),
+            engine=output(PLAN, "engine"),
+            load_in_4bit=output(PLAN, "load-in-4bit"),
+            max_length=output(PLAN, "max-length"),
             dataset_digest=digest,
         )
         # Deploy is skipped by the verdict alone, and what follows an approval by a no.

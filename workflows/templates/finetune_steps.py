@@ -326,7 +326,16 @@ DEPLOY = Step(
         "adapter-pull-secret": secret("push-secret"),
         "api-keys-file": _API_KEYS_FILE,
     },
-    inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
+    inputs=[
+        "reference",
+        "model-dir",
+        "node-selector",
+        "gpus",
+        "engine",
+        "load-in-4bit",
+        "max-length",
+        "dataset-digest",
+    ],
     mounts={
         "work": container.WORK_DIR,
         "models": container.MODELS_DIR,

@@ -35,7 +35,16 @@ NAME = rollback.NAME
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _OF_A_RUN = ("plan-file", "work-dir", "layout-dir")
 """Flags of deploy about the run that made the adapter."""
-_OF_THE_SERVICE = ("gpus", "leave", "node-selector", "reference", "start")
+_OF_THE_SERVICE = (
+    "engine",
+    "gpus",
+    "leave",
+    "load-in-4bit",
+    "max-length",
+    "node-selector",
+    "reference",
+    "start",
+)
 """Flags of deploy that in `finetune` are outputs of other steps."""
 
 DEPLOY = replace(
@@ -117,7 +126,24 @@ def parameters() -> list[Parameter]:
             enum=["false", "true"],
             description="Whether the adapter is taken out of the service that it joined",
         ),
-        Parameter(name="gpus", value="0", description="GPUs that the adapter was tuned on"),
+        Parameter(
+            name="engine",
+            value="auto",
+            enum=["auto", "transformers", "vllm"],
+            description="What its servers computed with",
+        ),
+        Parameter(
+            name="load-in-4bit",
+            value="false",
+            enum=["false", "true"],
+            description="Whether they had the base model in 4 bits",
+        ),
+        Parameter(
+            name="max-length",
+            value="",
+            description="Longest question and answer together that they held, tokens",
+        ),
+        Parameter(name="gpus", value="0", description="GPUs that each of its servers had"),
         Parameter(
             name="node-selector",
             value="{}",

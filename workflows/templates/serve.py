@@ -79,11 +79,6 @@ PLAN = Step(
     memory=steps.PLAN.memory,
     fixed={
         "adapters": "{{workflow.parameters.adapters}}",
-        "load-in-4bit": value_of("service-load-in-4bit"),
-        "service-gpus": value_of("service-gpus"),
-        "engine": value_of("engine"),
-        "allow-cpu": value_of("allow-cpu"),
-        "service-memory": value_of("service-memory"),
         "work-dir": container.WORK_DIR,
         "volume-dir": container.DATA_DIR,
         "push-auth-file": steps.PUSH_AUTH_FILE,

@@ -14,20 +14,21 @@ from argotune.steps.contracts.service_plan import ServicePlan
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
+    RunService,
     ServiceParams,
     Substitution,
     find_service_substitution,
     find_substitution,
     make_plan,
     make_service_plan,
+    service_of_run,
     volume_gib,
 )
 from argotune.steps.settings.run_settings import OF_JOINED, place_of, service_settings
-from argotune.steps.settings.step_params import engine_problem
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.fields import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError, flag_of
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.read import (
     plan_params,
@@ -41,6 +42,7 @@ _ADAPTERS_SIZE = "20Gi"
 _OF_CLUSTER_SERVICES = (
     "engine",
     "service-gpus",
+    "service-instance-type",
     "service-replicas",
     "service-max-replicas",
     "service-host",
@@ -59,6 +61,8 @@ class Planned:
     params: Params
     """Parameters of the plan step."""
     plan: TrainingPlan
+    service: RunService | None
+    """None: the run makes no service of its own."""
 
     @property
     def volume_size(self) -> str:
@@ -123,11 +127,24 @@ def load(
     if name_gpu is not None:
         workspace = name_gpu(workspace)
     params = plan_params(workspace)
-    planned = Planned(workspace=workspace, params=params, plan=make_plan(params))
+    plan = make_plan(params)
+    service = _service(params, plan, overrides)
+    planned = Planned(workspace=workspace, params=params, plan=plan, service=service)
     check_cost_limit(planned, dataset_tokens=dataset_tokens)
-    if problem := engine_problem(planned.plan, workspace.options):
-        raise WorkspaceError([f"{place_of('engine')}: {problem}"])
     return planned
+
+
+def _service(params: Params, plan: TrainingPlan, overrides: Mapping[str, str]) -> RunService | None:
+    """Plan the run's service. Raises WorkspaceError by the places in the file."""
+    try:
+        return service_of_run(params, plan)
+    except ParamsError as error:
+        raise WorkspaceError([_placed(problem, overrides) for problem in error.problems]) from error
+
+
+def _placed(problem: str, overrides: Mapping[str, str]) -> str:
+    name, colon, text = problem.partition(": ")
+    return f"{flag_of(name) if name in overrides else place_of(name)}{colon}{text}"
 
 
 def load_service(
@@ -179,7 +196,8 @@ def with_own_service(
 
 def print_warnings(planned: Planned | PlannedService) -> None:
     """Print the warnings of file and plan on stderr, one line each."""
-    print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings])
+    service = planned.service.warnings if isinstance(planned, Planned) and planned.service else ()
+    print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings, *service])
 
 
 def print_as_warnings(texts: Iterable[str]) -> None:

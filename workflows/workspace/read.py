@@ -9,11 +9,12 @@ from typing import cast
 
 from argotune.steps.common.urls import redact
 from argotune.steps.common.values import is_dns_label
+from argotune.steps.contracts.in_service import DeployTo
 from argotune.steps.contracts.service_plan import dump_adapters
 from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.vllm import AskedEngine
-from argotune.steps.nodes.providers import ProviderName
-from argotune.steps.plan.params import Params
+from argotune.steps.nodes.providers import PROVIDERS, ProviderName
+from argotune.steps.plan.params import AskedBits, Params
 from argotune.steps.plan.service.params import Params as ServiceParams
 from argotune.steps.settings.run_settings import (
     PREFIX,
@@ -44,6 +45,7 @@ from argotune.workflows.workspace.model import (
     ADAPTERS,
     OUTPUT_VOLUME,
     VALIDATION_URLS,
+    Options,
     Workspace,
     provider_of,
 )
@@ -191,8 +193,8 @@ def service_params(workspace: Workspace) -> ServiceParams:
             [each for each in workspace.adapters or () if is_known_image(each.image)]
         ),
         config=workspace.config,
-        load_in_4bit=options.get("service-load-in-4bit") == "true",
-        service_gpus=int(options["service-gpus"]) if options.get("service-gpus") else None,
+        load_in_4bit=cast("AskedBits", options.get("service-load-in-4bit", "auto")),
+        service_gpus=_count(options, "service-gpus"),
         engine=cast("AskedEngine", options.get("engine", "auto")),
         allow_cpu=options.get("allow-cpu") == "true",
         instance_type=workspace.instance_type,
@@ -208,20 +210,35 @@ def _with_usable_name(workspace: Workspace) -> Workspace:
 
 def plan_params(workspace: Workspace) -> Params:
     """Build the plan step's parameters for a workspace, which the command plans with first."""
+    options = workspace.options
+    # What `submit` takes where the file says nothing; `run` says local by itself.
+    provider = provider_of(options)
+    target = SETTINGS["deploy-to"].default if PROVIDERS[provider].is_on_cluster else "process"
     return Params(
         name=workspace.name,
         preset=workspace.preset,
         method=workspace.method,
         config=workspace.config,
         instance_type=workspace.instance_type,
-        # What `submit` takes where the file says nothing; `run` says local by itself.
-        provider=cast("ProviderName", provider_of(workspace.options)),
+        provider=cast("ProviderName", provider),
         model_source=workspace.model_source,
         validation_urls=tuple(map(redact, workspace.validation_urls)),
-        start_from=workspace.options.get("start-from", SETTINGS["start-from"].default),
-        tune_cpu=workspace.options.get("tune-cpu", SETTINGS["tune-cpu"].default),
-        tune_memory=workspace.options.get("tune-memory", SETTINGS["tune-memory"].default),
+        start_from=options.get("start-from", SETTINGS["start-from"].default),
+        tune_cpu=options.get("tune-cpu", SETTINGS["tune-cpu"].default),
+        tune_memory=options.get("tune-memory", SETTINGS["tune-memory"].default),
+        deploy_to=cast("DeployTo", options.get("deploy-to", target)),
+        serve_with=options.get("serve-with", ""),
+        service_instance_type=options.get("service-instance-type") or None,
+        service_gpus=_count(options, "service-gpus"),
+        service_memory=options.get("service-memory") or None,
+        engine=cast("AskedEngine", options.get("engine", "auto")),
+        load_in_4bit=cast("AskedBits", options.get("service-load-in-4bit", "auto")),
+        allow_cpu=options.get("allow-cpu") == "true",
     )
+
+
+def _count(options: Options, name: str) -> int | None:
+    return int(options[name]) if options.get(name) else None
 
 
 def _read(

@@ -13,9 +13,10 @@ from typing import Any
 
 from argotune.steps.cluster.scheduling import GPU_RESOURCE
 from argotune.steps.nodes.alternatives import placements
-from argotune.steps.nodes.fit import INSTANCE_TYPE, Object
+from argotune.steps.nodes.fit import Object
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.labels import (
+    INSTANCE_TYPE,
     KEPT_LABEL,
     NAMESPACE_LABEL,
     NODE_LABEL,

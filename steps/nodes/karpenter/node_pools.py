@@ -11,8 +11,9 @@ from typing import Any
 
 from argotune.steps.cluster.quantities import quantity
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, is_tolerated
-from argotune.steps.nodes.fit import INSTANCE_TYPE, Object, tolerations_for
+from argotune.steps.nodes.fit import Object, tolerations_for
 from argotune.steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS, NODE_POOL, ZONE
+from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.provider import ANY_ZONE, NodeRequest
 
 _GPU_COUNTS = ("karpenter.azure.com/sku-gpu-count", "karpenter.k8s.aws/instance-gpu-count")

@@ -93,7 +93,7 @@ def make_service_plan(params: Params, found: FoundAdapters | None = None) -> Ser
     return ServicePlan(
         name=params.name,
         model=model_of(preset, params.model_source),
-        load_in_4bit=params.load_in_4bit,
+        load_in_4bit=params.has_4_bits,
         engine=request.job.engine,
         max_length=size.max_length,
         rope=rope,
@@ -135,7 +135,7 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
     job = ServiceJob(
         preset=preset,
         engine=engine,
-        load_in_4bit=params.load_in_4bit,
+        load_in_4bit=params.has_4_bits,
         asked_length=asked_length,
         most_length=most_length,
         adapters=AdapterSizes(
@@ -263,7 +263,7 @@ def _engine(
     if params.provider == "local":
         return "transformers"
     engine = engine_of(
-        params.engine, has_gpu=True, allow_cpu=params.allow_cpu, load_in_4bit=params.load_in_4bit
+        params.engine, has_gpu=True, allow_cpu=params.allow_cpu, load_in_4bit=params.has_4_bits
     )
     if engine != "vllm" or not found.reasons_against_vllm:
         return engine

@@ -9,6 +9,7 @@ from pathlib import Path
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.vllm import AskedEngine
 from argotune.steps.nodes.providers import ProviderName
+from argotune.steps.plan.params import AskedBits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,9 @@ class Params:
     strength; one without an image is the files of the claim."""
     config: str = ""
     """Content of Kaito's inference_config.yaml; empty: the longest context that fits."""
-    load_in_4bit: bool = False
-    """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers."""
+    load_in_4bit: AskedBits = "auto"
+    """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers. auto:
+    it has not."""
     service_gpus: int | None = None
     """GPUs of the server; empty: one, if the machine has any; 0: it runs on a CPU."""
     engine: AskedEngine = "auto"
@@ -71,6 +73,11 @@ class Params:
         problems = list(self._problems())
         if problems:
             raise ParamsError(problems)
+
+    @property
+    def has_4_bits(self) -> bool:
+        """Whether the base is in 4 bits."""
+        return self.load_in_4bit == "true"
 
     def _problems(self) -> Iterator[str]:
         if self.service_gpus is not None and self.service_gpus not in (0, 1):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
@@ -22,7 +21,6 @@ from argotune.steps.contracts.adapter_image import (
 from argotune.steps.contracts.history import last_deployed, live_digest, record_live
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.contracts.services import RECORD, stop_service
-from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
@@ -111,6 +109,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
         "cache-dir": f"{deployer.root}/cache",
         "cors-origins": "[]",
         "load-in-4bit": "false",
+        "max-length": "",
         "port": "0",
         "question": "Hello?",
         "requests-per-minute": "0",
@@ -378,8 +377,10 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "engine": "auto",
         "gpus": "0",
         "host": "",
+        "instance-type": "",
         "label-selector": "",
         "load-in-4bit": "false",
+        "max-length": "",
         "max-replicas": "",
         "memory": "3Gi",
         "node-selector": "{}",
@@ -407,22 +408,3 @@ def test_a_refused_description_does_not_fail_the_deploy(
     with serving(cluster) as kube:
         describe_service(of_cluster(), Tagged(version="v2"), kube=kube)
     assert "service-not-described" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("lora", "engine", "found"),
-    [
-        ({"use_dora": True}, "auto", "transformers"),
-        ({"r": 600}, "auto", "transformers"),
-        ({}, "auto", "vllm"),
-        ({}, "transformers", "transformers"),
-    ],
-)
-def test_an_adapter_that_vllm_does_not_serve_is_served_on_transformers(
-    tmp_path: Path, lora: dict[str, Any], engine: str, found: str
-) -> None:
-    plan = write_tiny_plan(tmp_path / "plan.yaml")
-    changed = msgspec.structs.replace(plan, lora=msgspec.structs.replace(plan.lora, **lora))
-    write_plan(tmp_path / "plan.yaml", changed)
-    wanted = of_cluster(plan_file=tmp_path / "plan.yaml", gpus=1, engine=engine)
-    assert complete(wanted)[0].server_engine() == found

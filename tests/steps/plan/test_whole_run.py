@@ -262,20 +262,13 @@ def test_a_scorer_for_which_the_cost_limit_leaves_no_time_is_refused() -> None:
     assert plan_of_run(submitted(plan, **wanted, at_cost_limit="stop"))
 
 
-def test_an_engine_that_cannot_serve_the_adapter_is_refused() -> None:
-    plan = params(config="training_config: {LoraConfig: {use_dora: true}}")
-    [problem] = problems_of(submitted(plan, engine="vllm"))
-    assert problem == (
+def test_what_does_not_fit_the_service_is_refused_with_what_later_steps_refuse() -> None:
+    plan = params(engine="vllm", config="training_config: {LoraConfig: {use_dora: true}}")
+    assert problems_of(submitted(plan, gate="maybe")) == [
         "engine: 'vllm', but the adapter is a DoRA adapter, which vLLM does not serve; take "
-        "transformers, or auto"
-    )
-    assert plan_of_run(submitted(plan)).lora.use_dora
-
-
-def test_vllm_is_refused_where_there_is_no_gpu() -> None:
-    [problem] = problems_of(submitted(engine="vllm"))
-    assert problem == (
-        "engine: 'vllm', but the machine has no GPU, and service-gpus asks for none; take "
-        "transformers, or auto"
-    )
-    assert plan_of_run(submitted(engine="vllm", service_gpus="1"))
+        "transformers, or auto",
+        "engine: 'vllm', but the service has no GPU; give service-gpus 1; take transformers, or "
+        "auto",
+        "gate: 'maybe'; accepted is on or off",
+    ]
+    assert plan_of_run(submitted(replace(plan, deploy_to="none")))

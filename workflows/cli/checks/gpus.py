@@ -8,7 +8,8 @@ from typing import Any
 from argotune.presets.loader import skus
 from argotune.steps.cluster.kube import Object
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
-from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
+from argotune.steps.nodes.fit import gpu_count, gpu_name, problems_of
+from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning

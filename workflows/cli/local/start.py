@@ -41,6 +41,7 @@ _FROM_RUN = (
     "model-dir",
     "port",
     "load-in-4bit",
+    "max-length",
     "requests-per-minute",
     "require-signature",
     "serve-with",

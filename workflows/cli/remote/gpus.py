@@ -12,7 +12,8 @@ import yaml
 from argotune.presets.loader import skus
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common import strict_yaml
-from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
+from argotune.steps.nodes.fit import GPU_PRODUCT, gpu_count
+from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.plan.planning import OWN_SECTION, ROOT, Card, choose, read_request
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal

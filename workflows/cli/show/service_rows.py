@@ -12,6 +12,7 @@ from argotune.presets.loader import sku_catalogs
 from argotune.steps.contracts.service_plan import ServedAdapter, ServicePlan
 from argotune.steps.contracts.vllm import ENGINE_NAMES, GPU_MEMORY_SHARE
 from argotune.steps.plan.planning import (
+    RunService,
     ServiceFit,
     ServiceParams,
     read_service_request,
@@ -55,6 +56,32 @@ def service_rows(plan: ServicePlan, *, makes_node: bool) -> list[Row]:
         Row(name="machine", value=_machine(plan)),
         *_cost_rows(plan, makes_node),
     ]
+
+
+def run_service_rows(service: RunService) -> list[Row]:
+    """List the key numbers of the service of a training."""
+    card, size = service.card, service.size
+    bits = "4 bits" if service.load_in_4bit else "16 bits"
+    machine = "a CPU"
+    if service.gpus:
+        name = "as tuning" if service.is_as_tuning else card.instance_type or "a node"
+        machine = f"{service.gpus} x {card.gpu_model or 'GPU'}, {name}"
+    rows = [
+        Row(
+            name="service",
+            value=f"{ENGINE_NAMES[service.engine]}, {bits}, {machine}",
+            note="of each server",
+        )
+    ]
+    if size.answers is not None:
+        rows.append(
+            Row(
+                name="context",
+                value=f"{size.answers} answers of {size.max_length} tokens at once",
+                note=f"least GPU memory {size.memory.total_gb:.1f} GB, with one answer",
+            )
+        )
+    return rows
 
 
 def service_memory_rows(plan: ServicePlan) -> list[Row]:

@@ -79,7 +79,7 @@ def test_a_wrong_config_is_refused(config: str, problem: str) -> None:
 def test_4_bits_need_a_quarter() -> None:
     with pytest.raises(ParamsError, match="service-load-in-4bit true"):
         make_service_plan(params(preset="phi-4"))
-    plan = make_service_plan(params(preset="phi-4", load_in_4bit=True))
+    plan = make_service_plan(params(preset="phi-4", load_in_4bit="true"))
     assert plan.memory.weights_gb < 0.35 * 2 * 14.66
 
 
@@ -122,7 +122,7 @@ def test_on_vllm_a_step_and_places_for_adapters_take_memory() -> None:
     [
         ({}, "vllm"),
         ({"engine": "transformers"}, "transformers"),
-        ({"load_in_4bit": True}, "transformers"),
+        ({"load_in_4bit": "true"}, "transformers"),
         ({"allow_cpu": True}, "transformers"),
         ({"service_gpus": 0}, "transformers"),
         ({"provider": "local", "engine": "vllm"}, "transformers"),
