@@ -394,6 +394,14 @@ class Kube:
         """List Deployments by labels."""
         return self.list("Deployment", namespace, labels=label_selector)
 
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Read a Deployment; None where it is missing."""
+        return self.get("Deployment", namespace, name)
+
+    def change_deployment(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
+        """Merge the change into a Deployment; with a resourceVersion, only into that one."""
+        self.patch("Deployment", namespace, name, change)
+
     def pods_on_nodes(self) -> Objects:
         """List the pods of all namespaces that are bound to a node and have not ended."""
         fields = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"

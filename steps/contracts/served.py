@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from argotune.steps.contracts.vllm import Engine
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+SERVICE_LABEL = "argotune.dev/service"
+"""Label of every object of a service, also of its pods: the service's name."""
 ADAPTER_HEADER = "argotune-adapter"
 """Header of an answer: sha256:HEX of the image of the adapter that gave it, or of its files where a
 service without training has them from a claim. An answer of the base model, or of an adapter whose

@@ -6,25 +6,21 @@ the try after one that was killed, or the next run, does not take the new templa
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.in_service import joined_in
+from argotune.steps.contracts.service_note import NOTE, Note, read_note, replicas_of
 from argotune.steps.deploy.manifests.joining import served_model_dir
 from argotune.steps.deploy.manifests.labels import Manifest, is_ours
 from argotune.steps.deploy.manifests.objects import SERVING_KINDS
 from argotune.steps.deploy.params import Params
 
 _LOGGER = logging.getLogger(__name__)
-_NOTE = "argotune.dev/before-deploy"
-"""Annotation of a Deployment whose new pod template has not answered yet: the old one, and how many
-replicas it had, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +36,8 @@ class Before:
     """As many as the Deployment is to have: those that somebody scaled it to, 0 included."""
     old_replicas: int
     """As many as it was to have, for the rollback."""
+    run: str = ""
+    """UID of the run that has the service's GPU meanwhile; empty: none has."""
 
 
 def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
@@ -58,14 +56,15 @@ def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
             )
     old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
     deployed = old.get("Deployment")
-    template, old_replicas = _answered(deployed) if deployed is not None else (None, 0)
-    if deployed is not None and template is not None:
-        _check_joined(deployed, template, params)
+    note = _answered(deployed) if deployed is not None else None
+    if deployed is not None and note is not None:
+        _check_joined(deployed, note.template, params)
     return Before(
         existed=frozenset(old),
-        template=template,
-        replicas=_replicas(params, deployed),
-        old_replicas=old_replicas,
+        template=dict(note.template) if note is not None else None,
+        replicas=_replicas(params, deployed, note),
+        old_replicas=note.replicas if note is not None else 0,
+        run=note.run if note is not None else "",
     )
 
 
@@ -86,10 +85,10 @@ def with_note(deployment: Manifest, before: Before) -> Manifest:
     """The Deployment with the annotation of what it replaces, if that is anything."""
     if before.template is None:
         return deployment
-    note = json.dumps({"template": before.template, "replicas": before.old_replicas})
+    note = Note(template=before.template, replicas=before.old_replicas, run=before.run)
     return {
         **deployment,
-        "metadata": {**deployment["metadata"], "annotations": {_NOTE: note}},
+        "metadata": {**deployment["metadata"], "annotations": {NOTE: note.text()}},
     }
 
 
@@ -98,43 +97,38 @@ def remove_note(kube: Kube, params: Params) -> None:
 
     It is patched: another apply would set the replicas, which an autoscaler may have changed.
     """
-    change = {"metadata": {"annotations": {_NOTE: None}}}
+    change = {"metadata": {"annotations": {NOTE: None}}}
     kube.patch("Deployment", params.namespace, params.name, change)
 
 
-def _answered(deployed: Object) -> tuple[Object, int]:
+def _answered(deployed: Object) -> Note:
     """The pod template that answered last, and its replicas."""
-    now = deployed["spec"]["template"], _replicas_now(deployed)
-    note = (deployed["metadata"].get("annotations") or {}).get(_NOTE)
-    if note is None:
-        return now
+    now = Note(template=deployed["spec"]["template"], replicas=replicas_of(deployed))
     try:
-        noted: Any = json.loads(note)
-        return dict(noted["template"]), int(noted["replicas"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        # Somebody edited it. What is there now is the next best.
-        log.warn(_LOGGER, "note-unreadable", annotation=_NOTE, value=note[:60])
+        return read_note(deployed) or now
+    except ValueError as error:
+        # What is there now is the next best.
+        log.warn(_LOGGER, "note-unreadable", reason=error)
         return now
 
 
-def _replicas(params: Params, deployed: Object | None) -> int:
+def _replicas(params: Params, deployed: Object | None, note: Note | None) -> int:
     """How many servers there are to be at first.
 
     A service that somebody scaled to none stays so, or a schedule would start it each night; where
-    an autoscaler decides, the number is what it came to.
+    an autoscaler decides, the number is what it came to. One that gave its GPU to the run was not
+    scaled by anybody.
     """
     if deployed is None:
         return params.replicas or 1
-    now = _replicas_now(deployed)
+    now = replicas_of(deployed)
+    if now == 0 and note is not None and note.run:
+        now = note.replicas
     if now == 0 and params.start:
         return params.replicas or 1
     if now == 0 or params.replicas is None:
         return now
     return max(now, params.replicas) if params.max_replicas is not None else params.replicas
-
-
-def _replicas_now(deployed: Object) -> int:
-    return int(deployed["spec"].get("replicas", 1))
 
 
 def _is_of_this_run(item: Object, params: Params) -> bool:

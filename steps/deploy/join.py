@@ -22,6 +22,7 @@ from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import joined_annotation, joined_in, read_in_service
 from argotune.steps.contracts.model_cache import joined_path
+from argotune.steps.contracts.served import SERVICE_LABEL
 from argotune.steps.deploy.ask import ask, serves_digest
 from argotune.steps.deploy.client_key import client_key
 from argotune.steps.deploy.joined_files import (
@@ -32,7 +33,7 @@ from argotune.steps.deploy.joined_files import (
 )
 from argotune.steps.deploy.kubernetes import ASK_SECONDS, SCALED_TO_NONE, person_of, run_of
 from argotune.steps.deploy.manifests.joining import differences
-from argotune.steps.deploy.manifests.labels import SERVICE_LABEL, is_ours
+from argotune.steps.deploy.manifests.labels import is_ours
 from argotune.steps.deploy.manifests.network import PORT
 from argotune.steps.deploy.params import NOT_ASKED, Params, Result
 from argotune.steps.deploy.version import Tagged, in_service, record_version

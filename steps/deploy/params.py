@@ -18,6 +18,7 @@ from argotune.steps.common.values import (
 )
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, DeployTo
 from argotune.steps.contracts.served import SERVER_MEMORY
+from argotune.steps.contracts.service_note import DuringTuning
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.contracts.vllm import AskedEngine, Engine, engine_of
 from argotune.steps.nodes.labels import INSTANCE_TYPE, NODE_LABEL, labels_in
@@ -142,6 +143,9 @@ class Params:
     max_replicas: int | None = None
     """Largest number of servers, to which a HorizontalPodAutoscaler goes by the requests that wait;
     empty: no autoscaler. For target kubernetes."""
+    service_during_tuning: DuringTuning = "wait"
+    """Whether the old server may end before the new one is ready, where there is no second GPU for
+    that one: with wait it may not. For target kubernetes."""
     start: bool = False
     """Start a service that somebody scaled to none; otherwise it stays so. For target
     kubernetes."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.cluster.scheduling import GPU_RESOURCE
 from argotune.steps.common import log
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import ADAPTER
-from argotune.steps.deploy.manifests.labels import SERVICE_LABEL
+from argotune.steps.contracts.served import SERVICE_LABEL
 from argotune.steps.deploy.params import Params
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Rollout:
     params: Params
     clock: Clock
     progress: Progress
+    has_given_way: bool = False
+    """Whether the old server may end before the new one is ready."""
     stuck_since: dict[str, float] = field(default_factory=dict)
     """Pod and reason -> time of its first observation, seconds of the clock."""
 
@@ -86,10 +89,11 @@ class Rollout:
         for condition in deployment.get("status", {}).get("conditions", []):
             if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
                 raise PermanentError(f"no pod can be created: {condition.get('message')}")
+        has_old = int(deployment.get("status", {}).get("availableReplicas", 0)) > 0
         pods = list(self._new_pods())
         if not pods:
             return "no new pod yet"
-        reasons = [self._pod_reason(pod) for pod in pods if not _is_ready(pod)]
+        reasons = [self._pod_reason(pod, has_old) for pod in pods if not _is_ready(pod)]
         return "; ".join(dict.fromkeys(reasons)) or "the new pods are ready, old ones are stopping"
 
     def _new_pods(self) -> Iterator[Object]:
@@ -101,7 +105,7 @@ class Rollout:
             if is_new and not metadata.get("deletionTimestamp"):
                 yield pod
 
-    def _pod_reason(self, pod: Object) -> str:
+    def _pod_reason(self, pod: Object, has_old: bool) -> str:
         name, status = pod["metadata"]["name"], pod.get("status", {})
         if status.get("phase") == "Failed":
             return (
@@ -113,7 +117,7 @@ class Rollout:
             if waiting:
                 return self._waiting_reason(name, waiting)
             return "loading the model" if container.get("started") is False else "not ready yet"
-        return self._unscheduled_reason(name, status)
+        return self._unscheduled_reason(name, status, has_old)
 
     def _refuse_crash(self, pod: str, container: Mapping[str, Any]) -> None:
         """Raise PermanentError if the server crashed twice or was killed for its memory use."""
@@ -154,14 +158,29 @@ class Rollout:
             raise PermanentError(f"pod {pod} cannot start: {message_text}")
         return message_text
 
-    def _unscheduled_reason(self, pod: str, status: Mapping[str, Any]) -> str:
+    def _unscheduled_reason(self, pod: str, status: Mapping[str, Any], has_old: bool) -> str:
         for condition in status.get("conditions") or []:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 advice = ""
-                if "nvidia.com/gpu" in str(condition.get("message")):
-                    advice = "; the old server keeps its GPU until the new one is ready"
+                if has_old and GPU_RESOURCE in str(condition.get("message")):
+                    advice = f"; {self._give_way()}"
                 return f"{condition.get('reason')}: {condition.get('message')}{advice}"
         return self._last_warning(pod) or "the pod is starting"
+
+    def _give_way(self) -> str:
+        """Let the old server end first, if it may; returns what it does."""
+        params = self.params
+        if params.service_during_tuning == "wait":
+            return (
+                "the old server keeps its GPU until the new one is ready; with"
+                " service-during-tuning hand-over or cpu it ends first"
+            )
+        if not self.has_given_way:
+            change = {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "100%"}}}}
+            self.kube.patch("Deployment", params.namespace, params.name, change)
+            log.event(_LOGGER, "old-server-ends-first", service=params.name)
+            self.has_given_way = True
+        return "the old server gives its GPU to the new one"
 
     def _last_warning(self, pod: str) -> str:
         """The newest warning event of the pod; empty if events cannot be read."""

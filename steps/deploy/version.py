@@ -71,6 +71,7 @@ _REPEATED: Mapping[str, Sequence[str]] = {
         "replicas",
         "requests-per-minute",
         "serve-with",
+        "service-during-tuning",
         "service-gpus",
     ),
 }

@@ -83,10 +83,20 @@ def provider(settings: object) -> ExistingProvider:
     return ExistingProvider()
 
 
+def fits_without(kube: Kube, request: NodeRequest, is_gone: Callable[[Object], bool]) -> bool:
+    """Whether a node would fit if some of the pods were gone."""
+    pods = [pod for pod in pods_of_others(kube, request) or [] if not is_gone(pod)]
+    return any(not problems_of(node, pods, request) for node in _nodes(kube, request))
+
+
+def _nodes(kube: Kube, request: NodeRequest) -> list[Object]:
+    return [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
+
+
 def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
     """Find a node that fits, or say why none does; an unreachable API server is such a reason."""
     try:
-        nodes = [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
+        nodes = _nodes(kube, request)
         pods = pods_of_others(kube, request) or []
     except TransientError as error:
         return None, str(error)

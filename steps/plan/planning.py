@@ -21,7 +21,7 @@ from argotune.steps.plan.service.make import (
     read_service_request,
     service_alternatives,
 )
-from argotune.steps.plan.service.of_run import RunService, service_of_run
+from argotune.steps.plan.service.of_run import RunService, cpu_memory, service_of_run
 from argotune.steps.plan.service.params import Params as ServiceParams
 from argotune.steps.plan.service.size import ServiceFit
 from argotune.steps.plan.service.size import fits as service_fits
@@ -51,6 +51,7 @@ __all__ = [
     "anchors_of",
     "choose",
     "cost_limit_problem",
+    "cpu_memory",
     "document_keys",
     "expected_speed",
     "find_service_substitution",

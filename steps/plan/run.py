@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
@@ -22,7 +23,7 @@ from argotune.steps.contracts.training_plan import (
 from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Planned, Result
-from argotune.steps.plan.planning import alternatives, service_of_run
+from argotune.steps.plan.planning import alternatives, cpu_memory, service_of_run
 from argotune.steps.plan.servers import look_up_judges
 from argotune.steps.plan.whole_run import (
     client_keys_of_run,
@@ -61,6 +62,7 @@ def run(
     look_up_judges(settings_of(params), plan.evaluation.checks, servers)
     planned = finish_plan(params, plan, hub_endpoint)
     service = service_of_run(params, plan)
+    load_in_4bit = service is not None and service.load_in_4bit
     for warning in service.warnings if service else ():
         log.warn(LOGGER, "plan", warning=warning)
     speeds = speeds_of_run(params, plan)
@@ -70,9 +72,9 @@ def run(
         **vars(planned),
         service_gpus=service.gpus if service else 0,
         engine=service.engine if service else "auto",
-        load_in_4bit=service is not None and service.load_in_4bit,
+        load_in_4bit=load_in_4bit,
         max_length=service.shortened_length if service else None,
-        cpu_memory=service.cpu_memory if service else "",
+        cpu_memory=cpu_memory(model_preset(plan.model.preset), load_in_4bit=load_in_4bit),
         fastest_tokens_per_second=json.dumps(speeds) if speeds else "",
         gate=gate_of_run(params),
         scorer=scorer.scorer if scorer else "",

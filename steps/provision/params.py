@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from argotune.steps.contracts.service_note import DuringTuning
 from argotune.steps.nodes.node_params import NodeParams
 
 
@@ -20,9 +21,20 @@ class Params(NodeParams):
     """Highest expected speed of each SKU from the plan, a JSON object of numbers, for the same;
     those of SKUs that are missing here are not known. Empty: none is."""
 
+    service_during_tuning: DuringTuning = "wait"
+    """What the workspace's own service does where the run finds no GPU but the service's. wait: it
+    keeps the GPU, and the run waits; cpu: it answers on a CPU until the run is over; hand-over: it
+    is down until then. For nodes that the cluster has."""
+    serve_image: str = ""
+    """Image of a server on a CPU."""
+    cpu_memory: str = ""
+    """Memory that it asks for, from the plan step; cpu needs it and the image."""
+
     def problems(self) -> Iterator[str]:
         """Messages about invalid parameters."""
         yield from super().problems()
+        if self.service_during_tuning == "cpu" and not (self.serve_image and self.cpu_memory):
+            yield "--serve-image, --cpu-memory: missing; --service-during-tuning cpu needs both"
         try:
             self.fastest()
         except (ValueError, RecursionError):

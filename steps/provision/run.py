@@ -19,6 +19,7 @@ from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_t
 from argotune.steps.nodes.ledger import with_node, write_accelerator, write_made_nodes
 from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, ignore_wait
 from argotune.steps.nodes.providers import PROVIDERS, load_provider
+from argotune.steps.provision.hand_over import HandOver
 from argotune.steps.provision.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def run(
     """Get a node from the provider, and return the selector and tolerations for the tune pod."""
     chosen = provider or load_provider(params.provider, params)
     request = params.request(machines(params.instance_types()))
-    heard = on_wait or _events(params)
+    heard = _listener(params, request, on_wait or _events(params), kube)
     if PROVIDERS[params.provider].node_is_of_run(params):
         node = _made_node(params, chosen, request, progress, heard, kube, clock)
     else:
@@ -54,6 +55,16 @@ def run(
         tried="\n".join(map(str, node.tried)),
         watched=node.placement is not None,
     )
+
+
+def _listener(params: Params, request: NodeRequest, heard: OnWait, kube: Kube | None) -> OnWait:
+    """What hears of a wait: on nodes of the cluster the workspace's service may give way."""
+    about = PROVIDERS[params.provider]
+    if about.makes_nodes or not about.is_on_cluster:
+        return heard
+    if not (params.workspace and params.namespace and request.gpus):
+        return heard
+    return HandOver(params, request, heard, kube).on_wait
 
 
 def _made_node(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.service_note import DuringTuning
 from argotune.steps.nodes.providers import PROVIDERS, ClusterSettings, ProviderName
 
 
@@ -20,6 +21,11 @@ class Params(ClusterSettings):
     """Name of the run's Workflow, at which is written down until when the run had its node."""
     namespace: str = ""
     """Namespace of the Workflow."""
+    workspace: str = ""
+    """Name of the workspace, whose service may have given its GPU to the run."""
+    service_during_tuning: DuringTuning = "wait"
+    """What provision was told: after cpu and hand-over the service gets its GPU back, unless the
+    run has deployed its own adapter."""
     status: str = ""
     """Status of the run as Argo gives it to exit handlers: Succeeded, Failed or Error."""
     keep_node_seconds: float = 0.0

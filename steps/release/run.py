@@ -18,6 +18,7 @@ from argotune.steps.nodes.ledger import given_back, made_nodes, without_node, wr
 from argotune.steps.nodes.made_node import Made, running_node, sum_of_known
 from argotune.steps.nodes.provider import KeptNode, Provider
 from argotune.steps.nodes.providers import PROVIDERS, load_provider
+from argotune.steps.release.hand_back import hand_back
 from argotune.steps.release.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,14 +33,16 @@ def run(
     kube: Kube | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> Result:
-    """Keep or delete the run's nodes through the provider, and report them."""
+    """Give the service its GPU back, keep or delete the run's nodes, and report them."""
     chosen = provider or load_provider(params.provider, params)
+    returned = _hand_back(params, kube)
     notes = _notes(params, kube)
     kept = _keep(params, chosen, progress)
     gone = chosen.release(params.run, timeout_seconds=params.timeout_seconds, progress=progress)
     progress.update(1, 1)
     earlier = given_back(notes.made) if notes else []
     said = [*map(str, [*earlier, *gone]), *(f"kept {each}" for each in kept)]
+    said += [returned] if returned else []
     released = "; ".join(said) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
     used = [*earlier, *gone]
@@ -53,6 +56,13 @@ def run(
         node_hours=sum_of_known(each.hours for each in used),
         cost_usd=sum_of_known(each.cost_usd for each in used),
     )
+
+
+def _hand_back(params: Params, kube: Kube | None) -> str:
+    about = PROVIDERS[params.provider]
+    if about.makes_nodes or not about.is_on_cluster or not params.workspace:
+        return ""
+    return "" if params.service_during_tuning == "wait" else hand_back(kube or connect(), params)
 
 
 @dataclass(frozen=True)

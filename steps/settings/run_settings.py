@@ -42,6 +42,7 @@ from argotune.steps.common.values import (
 )
 from argotune.steps.contracts.approval import DECISIONS
 from argotune.steps.contracts.in_service import DeployTo
+from argotune.steps.contracts.service_note import DuringTuning
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
@@ -81,6 +82,7 @@ _OF_THE_FILE = (
             "reject.name",
             "provision.workspace",
             "watch.workspace",
+            "release.workspace",
             "notify.workspace",
         ),
     ),
@@ -519,6 +521,23 @@ _SERVICE = (
         value=COUNT,
         default_meaning="one, if its machine has any",
         feeds=("plan.service-gpus", "deploy.service-gpus"),
+    ),
+    Setting(
+        name="service-during-tuning",
+        description=(
+            "What the workspace's service does where a run of it finds no GPU but the service's."
+            " wait: it keeps the GPU, and the run waits for another; cpu: it answers on a CPU until"
+            " the run is over, slowly; hand-over: it is down until then. A run that fails, or whose"
+            " adapter is rejected, brings the old servers back"
+        ),
+        default="wait",
+        choices=get_args(DuringTuning),
+        feeds=(
+            "provision.service-during-tuning",
+            "deploy.service-during-tuning",
+            "release.service-during-tuning",
+        ),
+        providers=("existing",),
     ),
     Setting(
         name="engine",
@@ -1031,20 +1050,18 @@ def annotation_settings() -> dict[str, Setting]:
     return {name: row for name, row in SETTINGS.items() if row.is_annotation and not row.place}
 
 
+_OF_RUNS = ("deploy-to", "service-during-tuning")
+"""Settings beside a service's own that say something of a run without a service too."""
 OF_JOINED = ("serve-with", "api-keys-secret", "question")
 """Settings of a service that an adapter has too which joins another one."""
 
 
 def service_settings() -> list[str]:
     """List the names of the annotations that only a service reads."""
-    of_steps = ("deploy.", "plan.")
     return [
         row.name
         for row in _SERVICE
-        if row.is_annotation
-        and row.is_parameter
-        and row.feeds
-        and all(feed.startswith(of_steps) for feed in row.feeds)
+        if row.is_annotation and row.is_parameter and row.name not in _OF_RUNS
     ]
 
 

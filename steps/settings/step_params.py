@@ -81,8 +81,9 @@ EVALUATION_STEPS = (
 EVALUATION_WITHOUT: Mapping[str, Sequence[str]] = {
     "dataset": ("validation-urls", "only-if-changed", "deploy-to"),
     "model": ("output-image", "full-retrain-every"),
-    "provision": ("at-cost-limit",),
+    "provision": ("at-cost-limit", "service-during-tuning"),
     "watch": ("at-cost-limit",),
+    "release": ("workspace", "service-during-tuning"),
 }
 """Flags of these steps that have their defaults there: an evaluation trains and deploys nothing."""
 _MOUNTED_BY_AN_EVALUATION = (
@@ -109,10 +110,11 @@ SERVICE_WITHOUT: Mapping[str, Sequence[str]] = {
         "max-cost-usd",
         "at-cost-limit",
         "keep-node-seconds",
+        "service-during-tuning",
     ),
     # Strength is a copy's: an image cannot be changed.
-    "deploy": ("adapter-from", "serve-with", "instance-type"),
-    "release": ("keep-node-seconds",),
+    "deploy": ("adapter-from", "serve-with", "instance-type", "service-during-tuning"),
+    "release": ("keep-node-seconds", "workspace", "service-during-tuning"),
 }
 """Flags of these steps that are no settings there."""
 _MOUNTED_BY_A_SERVICE = (
@@ -126,6 +128,7 @@ _MOUNTED_BY_A_SERVICE = (
 
 # Flags that the template or an earlier step fills; the values only have the right form.
 _LATER: Mapping[str, str] = {
+    "cpu-memory": "2Gi",
     "created": "2026-01-31T12:00:00Z",
     "dataset-digest": f"sha256:{64 * '0'}",
     "disk-gib": "1",
@@ -134,6 +137,7 @@ _LATER: Mapping[str, str] = {
     "namespace": "later",
     "node-selector": '{"argotune.dev/node": "later"}',
     "reference": f"registry.example.com/later@sha256:{64 * '0'}",
+    "serve-image": "registry.example.com/later",
     "verdict": "passed",
     "vllm-image": "registry.example.com/later",
     "workflow": "later",

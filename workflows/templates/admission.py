@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
-from argotune.steps.deploy.manifests.labels import MANAGED_BY, SERVICE_LABEL
+from argotune.steps.contracts.served import MANAGED_BY, SERVICE_LABEL
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.steps.settings.run_settings import (
     IMAGE_SETTINGS,

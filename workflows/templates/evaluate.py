@@ -124,7 +124,7 @@ PUSH = Step(
     },
     timeout_seconds=steps.PUSH.timeout_seconds,
 )
-RELEASE = steps.RELEASE
+RELEASE = replace(steps.RELEASE, without=EVALUATION_WITHOUT["release"])
 STEPS = (PLAN, DATASET, MODEL, PROVISION, EVALUATE, WATCH, PUSH, RELEASE)
 
 

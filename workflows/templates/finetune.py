@@ -169,6 +169,8 @@ def _dag() -> None:
             **node,
             run_tokens=output(DATASET, "run-tokens"),
             fastest_tokens_per_second=output(PLAN, "fastest-tokens-per-second"),
+            serve_image=container.image_of("serve"),
+            cpu_memory=output(PLAN, "cpu-memory"),
         )
         WATCH.task(
             depends=f"{PROVISION.name}.Succeeded",

@@ -55,13 +55,16 @@ _PROVISION_RULES = [
     rule("", ["pods"], ["list"]),
     # watch: when tune has to end for a limit of cost, in a ConfigMap that tune's pod mounts.
     rule("", ["configmaps"], ["create", "patch"]),
+    # The workspace's service, which gives its GPU to the run where it is told to.
+    rule("apps", ["deployments"], ["get", "patch"]),
     # Why they wait, said about the Workflow.
     rule("", ["events"], ["create", "patch"]),
 ]
 
 _RELEASE_RULES = [
-    # gc, which shares the account: whether a service has the node of a run that has ended.
-    rule("apps", ["deployments"], ["list"]),
+    # The service's GPU, which it gets back; and gc, which shares the account: whether a service has
+    # the node of a run that has ended.
+    rule("apps", ["deployments"], ["get", "list", "patch"]),
     # Until when the run had its node; and gc, which shares the account: whether a node's run goes
     # on.
     rule("argoproj.io", ["workflows"], ["get", "patch"]),

@@ -42,6 +42,7 @@ _ADAPTERS_SIZE = "20Gi"
 _OF_CLUSTER_SERVICES = (
     "engine",
     "service-gpus",
+    "service-during-tuning",
     "service-instance-type",
     "service-replicas",
     "service-max-replicas",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from argotune.steps.contracts.served import MANAGED_BY, SERVICE_LABEL
 from argotune.steps.deploy.params import Params
 
 Manifest = dict[str, Any]
-
-MANAGED_BY = "app.kubernetes.io/managed-by"
-SERVICE_LABEL = "argotune.dev/service"
 
 
 def metadata(params: Params) -> Manifest:

@@ -59,8 +59,6 @@ class RunService:
     size: Size
     shortened_length: int | None
     """The context where the GPU holds less than the model can have; vLLM finds it out itself."""
-    cpu_memory: str
-    """Memory that a server asks for which answers on a CPU, a quantity."""
     warnings: tuple[str, ...] = ()
 
 
@@ -93,9 +91,20 @@ def service_of_run(params: Params, plan: TrainingPlan) -> RunService | None:
         shortened_length=size.max_length
         if job.engine == "transformers" and size.max_length < job.most_length
         else None,
-        cpu_memory=_cpu_memory(job),
         warnings=tuple(_warnings(params, job, jobs, gpus, card)),
     )
+
+
+def cpu_memory(preset: ModelPreset, *, load_in_4bit: bool) -> str:
+    """Memory that a server of the model asks for which answers on a CPU, a quantity."""
+    architecture, family = preset.architecture, preset.family
+    weights = (
+        weights_bytes(architecture, family, "qlora")
+        if load_in_4bit
+        else _FLOAT32_BYTES * total_parameters(architecture, family)
+    )
+    whole = float(quantity(SERVER_MEMORY["transformers"])) + _CPU_RESERVE * weights
+    return f"{math.floor(whole / GIB)}Gi"
 
 
 def _sku(params: Params, problems: list[str]) -> Sku | None:
@@ -245,18 +254,6 @@ def _refusal(params: Params, jobs: Sequence[ServiceJob], card: Card) -> list[str
     ]
 
 
-def _cpu_memory(job: ServiceJob) -> str:
-    architecture, family = job.preset.architecture, job.preset.family
-    weights = (
-        weights_bytes(architecture, family, "qlora")
-        if job.load_in_4bit
-        else _FLOAT32_BYTES * total_parameters(architecture, family)
-    )
-    least = SERVER_MEMORY["transformers"]
-    whole = float(quantity(least)) + _CPU_RESERVE * weights
-    return f"{math.floor(whole / GIB)}Gi"
-
-
 def _warnings(
     params: Params, job: ServiceJob, jobs: Sequence[ServiceJob], gpus: int, card: Card
 ) -> Iterator[str]:
@@ -270,7 +267,7 @@ def _warnings(
         yield f"service-gpus: a server on transformers uses one of its {gpus} GPUs"
     asked = params.service_memory or SERVER_MEMORY["transformers"]
     if params.deploy_to != "process" and not gpus and needs_gpu(job.preset):
-        needed = _cpu_memory(job)
+        needed = cpu_memory(job.preset, load_in_4bit=job.load_in_4bit)
         if quantity(asked) < quantity(needed):
             yield (
                 f"service-memory: {asked}, but a server that answers on a CPU takes about {needed}"

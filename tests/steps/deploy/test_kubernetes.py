@@ -14,6 +14,7 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import Interrupted, PermanentError, StepError, TransientError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.service_note import NOTE, Note, read_note
 from argotune.steps.deploy import kubernetes
 from argotune.steps.deploy.manifests.deployment import AdapterImage
 from argotune.steps.deploy.manifests.labels import owned_by_run
@@ -300,7 +301,7 @@ def test_no_kind_of_object_of_somebody_else_is_overwritten(kind: str) -> None:
                 ],
             },
             "service phi was not ready within 60 s: Unschedulable: 0/1 nodes are available: 1 "
-            "Insufficient nvidia.com/gpu.; the old server keeps its GPU until the new one is ready",
+            "Insufficient nvidia.com/gpu.",
         ),
         (
             {
@@ -667,9 +668,6 @@ def test_a_stop_in_the_middle_of_a_rollout_takes_back_what_was_new() -> None:
     assert cluster.objects == {}
 
 
-NOTE = "argotune.dev/before-deploy"
-
-
 def cannot_go_back(status: Object) -> Callable[[Cluster, Object], None]:
     """The same as `hangs`; and the server takes no rollback, as after a kill."""
     hang = hangs(status)
@@ -720,3 +718,101 @@ def test_a_note_that_somebody_edited_stops_no_deploy(
     cluster.objects["Deployment", "team", "phi"]["metadata"]["annotations"] = {NOTE: "[]"}
     assert deploy(cluster, service).answer == "You said Hello?"
     assert "note-unreadable" in caplog.text
+
+
+NO_GPU = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        }
+    ],
+}
+
+
+def one_gpu(cluster: Cluster, applied: Object) -> None:
+    """A controller that finds no second GPU, while the old server answers."""
+    hangs(NO_GPU)(cluster, applied)
+    if applied["kind"] == "Deployment":
+        applied["status"] |= {"replicas": 2, "availableReplicas": 1}
+
+
+def test_a_server_that_may_end_first_gives_its_gpu_to_the_new_one(service: str) -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    cluster.on_apply = one_gpu
+    strategies: list[Object] = []
+
+    def sleep(seconds: float) -> None:
+        found = cluster.objects["Deployment", "team", "phi"]
+        strategies.append(found["spec"]["strategy"]["rollingUpdate"])
+        if strategies[-1]["maxUnavailable"] == "100%":
+            rolls_out(cluster, found)
+
+    with serving(cluster) as kube:
+        result = kubernetes.deploy_service(
+            params(service_during_tuning="cpu", gpus=1),
+            kube=kube,
+            progress=Progress(),
+            clock=Clock(now=lambda: 0.0, sleep=sleep),
+            endpoint=lambda _: service,
+        )
+    assert result.answer == "You said Hello?"
+    assert strategies == [{"maxSurge": 1, "maxUnavailable": "100%"}]
+
+
+def test_a_server_that_keeps_its_gpu_says_what_would_help() -> None:
+    cluster = Cluster()
+    old = running_before(cluster)
+    cluster.on_apply = one_gpu
+    assert str(error(cluster, params(gpus=1))).endswith(
+        "Insufficient nvidia.com/gpu.; the old server keeps its GPU until the new one is ready;"
+        " with service-during-tuning hand-over or cpu it ends first"
+    )
+    del old["spec"]["template"]["metadata"]["creationTimestamp"]
+    assert cluster.objects["Deployment", "team", "phi"]["spec"] == old["spec"]
+
+
+def handed_over(cluster: Cluster, replicas: int) -> Object:
+    """A service with so many servers has given its GPUs to this run; returns its pod template."""
+    old = running_before(cluster)
+    found = cluster.objects["Deployment", "team", "phi"]
+    note = Note(template=old["spec"]["template"], replicas=replicas, run="1111")
+    found["metadata"]["annotations"] = {NOTE: note.text()}
+    found["spec"]["replicas"] = 0
+    template: Object = old["spec"]["template"]
+    del template["metadata"]["creationTimestamp"]
+    return template
+
+
+def test_the_new_adapter_has_the_servers_that_gave_their_gpus_to_the_run(service: str) -> None:
+    cluster = Cluster()
+    handed_over(cluster, replicas=2)
+    cluster.on_apply = scales
+    assert deploy(cluster, service, params(gpus=1, **OF_THE_RUN)).answer == "You said Hello?"
+    found = cluster.objects["Deployment", "team", "phi"]
+    assert found["spec"]["replicas"] == 2
+    assert NOTE not in found["metadata"]["annotations"]
+
+
+def test_a_deploy_that_fails_brings_back_what_gave_its_gpus_to_the_run() -> None:
+    cluster = Cluster()
+    before = handed_over(cluster, replicas=2)
+    cluster.on_apply = hangs(waiting("InvalidImageName", "bad"))
+    error(cluster, params(gpus=1, **OF_THE_RUN))
+    found = cluster.objects["Deployment", "team", "phi"]
+    assert (found["spec"]["template"], found["spec"]["replicas"]) == (before, 2)
+
+
+def test_a_killed_deploy_leaves_the_run_in_the_note_for_its_release() -> None:
+    cluster = Cluster()
+    before = handed_over(cluster, replicas=2)
+    cluster.on_apply = cannot_go_back(waiting("InvalidImageName", "bad"))
+    error(cluster, params(gpus=1, **OF_THE_RUN))
+    note = read_note(cluster.objects["Deployment", "team", "phi"])
+    assert note is not None
+    assert (note.run, note.replicas) == ("1111", 2)
+    assert note.template["spec"] == before["spec"]

@@ -44,6 +44,8 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "api": lambda kube, kind: None,
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
     "deployments": lambda kube, kind: kube.deployments("ns", "a=b"),
+    "deployment": lambda kube, kind: kube.deployment("ns", "x"),
+    "change_deployment": lambda kube, kind: kube.change_deployment("ns", "x", {}),
     "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),
     "nodes": lambda kube, kind: kube.nodes(""),
     "warnings": lambda kube, kind: kube.warnings("ns", "x"),

@@ -63,6 +63,7 @@ ALL = {
     "gate-answer-tokens": "64",
     "output-claim": "adapters",
     "service-gpus": "0",
+    "service-during-tuning": "cpu",
     "service-instance-type": "Standard_NC24ads_A100_v4",
     "service-port": "8123",
     "service-load-in-4bit": "true",

@@ -40,7 +40,11 @@ from argotune.workflows.cli.show.plan_rows import (
     what_hours_are_of,
 )
 from argotune.workflows.cli.show.plan_tables import print_rows, print_skus
-from argotune.workflows.cli.show.service_rows import print_service_plan, run_service_rows
+from argotune.workflows.cli.show.service_rows import (
+    print_service_plan,
+    retrain_row,
+    run_service_rows,
+)
 from argotune.workflows.cli.show.view import SilentView
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import (
@@ -152,7 +156,10 @@ def plan(
     elif host := planned.workspace.options.get("serve-with"):
         rows.append(Row(name="service", value=host, note="is there, and takes the adapter"))
     elif planned.service is not None:
-        rows += run_service_rows(planned.service)
+        replicas = planned.workspace.options.get("service-replicas", "")
+        rows += run_service_rows(planned.service, replicas=replicas)
+    if retrain := retrain_row(planned, dataset_tokens=dataset_tokens):
+        rows.append(retrain)
     print_rows(screen, f"Plan of {planned.workspace.name}", rows)
     if data is not None:
         print_rows(screen, "Data, as read here", _data_rows(planned, data))

@@ -249,14 +249,25 @@ def _tokens(
     return UNKNOWN_RUN_TOKENS if known is None else known
 
 
-def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:
-    hardware, training = plan.hardware, plan.training
+def _expected_speed(plan: TrainingPlan) -> Span | None:
+    hardware = plan.hardware
     parameters = model_preset(plan.model.preset).parameters
-    speed = expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
+    return expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
+
+
+def expected_hours(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> Span | None:
+    """Hours of what `what_hours_are_of` says; None where the speed is not known."""
+    speed = _expected_speed(plan)
     if speed is None:
+        return None
+    return hours(_tokens(plan.training, plan.training, dataset_tokens), speed)
+
+
+def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:
+    hardware, speed = plan.hardware, _expected_speed(plan)
+    taken = expected_hours(plan, dataset_tokens=dataset_tokens)
+    if speed is None or taken is None:
         return []
-    tokens = _tokens(training, training, dataset_tokens)
-    taken = hours(tokens, speed)
     price = hardware.price_usd_per_hour
     cost = f", {taken.times(price)} USD" if price is not None else ""
     of = what_hours_are_of(plan, dataset_tokens=dataset_tokens)

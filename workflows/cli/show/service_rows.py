@@ -8,21 +8,33 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argotune.presets.loader import sku_catalogs
+from argotune.presets.loader import model_preset, sku_catalogs
 from argotune.steps.contracts.service_plan import ServedAdapter, ServicePlan
 from argotune.steps.contracts.vllm import ENGINE_NAMES, GPU_MEMORY_SHARE
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.plan.planning import (
     RunService,
     ServiceFit,
     ServiceParams,
+    cpu_memory,
     read_service_request,
     service_alternatives,
     service_fits,
 )
-from argotune.workflows.cli.show.plan_rows import Row, model_row, price_lines
+from argotune.steps.settings.run_settings import SETTINGS
+from argotune.workflows.cli.show.plan_rows import (
+    Row,
+    expected_hours,
+    model_row,
+    price_lines,
+    what_hours_are_of,
+)
 from argotune.workflows.cli.show.plan_tables import print_rows
+from argotune.workflows.workspace.model import provider_of
+from argotune.workflows.workspace.planned import Planned
 
 _HOURS_OF_DAY = 24
+_DURING_TUNING = SETTINGS["service-during-tuning"]
 _OF_VLLM = f"; vLLM takes {GPU_MEMORY_SHARE:.0%} of a GPU's memory"
 
 
@@ -58,30 +70,57 @@ def service_rows(plan: ServicePlan, *, makes_node: bool) -> list[Row]:
     ]
 
 
-def run_service_rows(service: RunService) -> list[Row]:
-    """List the key numbers of the service of a training."""
+def run_service_rows(service: RunService, *, replicas: str) -> list[Row]:
+    """List the key numbers of the service of a training; `replicas` is the number that is set."""
     card, size = service.card, service.size
     bits = "4 bits" if service.load_in_4bit else "16 bits"
-    machine = "a CPU"
+    machine, whose, least = "a CPU", "any node", ""
     if service.gpus:
-        name = "as tuning" if service.is_as_tuning else card.instance_type or "a node"
-        machine = f"{service.gpus} x {card.gpu_model or 'GPU'}, {name}"
+        least = f"; least GPU memory {size.memory.total_gb:.1f} GB"
+        machine = f"{service.gpus} x {card.gpu_model or 'GPU'}"
+        whose = "a GPU as tuning has" if service.is_as_tuning else card.instance_type or "a node"
     rows = [
         Row(
             name="service",
             value=f"{ENGINE_NAMES[service.engine]}, {bits}, {machine}",
-            note="of each server",
+            note=f"{replicas or 1} x {whose}{least}",
         )
     ]
     if size.answers is not None:
         rows.append(
             Row(
                 name="context",
-                value=f"{size.answers} answers of {size.max_length} tokens at once",
-                note=f"least GPU memory {size.memory.total_gb:.1f} GB, with one answer",
+                value=f"{size.max_length} tokens",
+                note=f"{size.answers} answers of that length at once",
             )
         )
     return rows
+
+
+def retrain_row(planned: Planned, *, dataset_tokens: int | None) -> Row | None:
+    """What becomes of the service where the next run finds no GPU but the service's.
+
+    None where it has none, or a run has a node made.
+    """
+    provider = PROVIDERS[provider_of(planned.workspace.options)]
+    if provider.makes_nodes or not provider.is_on_cluster:
+        return None
+    service = planned.service
+    if service is None or not service.gpus or not planned.plan.hardware.gpus:
+        return None
+    mode = planned.workspace.options.get("service-during-tuning", _DURING_TUNING.default)
+    if mode == "cpu":
+        preset = model_preset(planned.plan.model.preset)
+        memory = cpu_memory(preset, load_in_4bit=service.load_in_4bit)
+        note = f"the service answers on a CPU with {memory} of memory until the run is over"
+    elif mode == "hand-over":
+        taken = expected_hours(planned.plan, dataset_tokens=dataset_tokens)
+        of = what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens)
+        down = "as long as the run" if taken is None else f"about {taken} h {of}, evaluation, start"
+        note = f"the service is down: {down}"
+    else:
+        note = "for a GPU beside the service's; service-during-tuning has other ways"
+    return Row(name="next run", value=mode, note=note)
 
 
 def service_memory_rows(plan: ServicePlan) -> list[Row]:
