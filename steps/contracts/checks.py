@@ -135,12 +135,19 @@ class Scorer(_Compared, frozen=True, kw_only=True, tag_field="kind", tag="scorer
 
     scorer: str
     """One of those that the installation allows."""
+    name: Annotated[str, msgspec.Meta(max_length=60)] = ""
+    """What results call it, and its files' directory; empty: the scorer."""
     args: Annotated[list[_Argument], msgspec.Meta(max_length=50)] = []
     """Arguments of the program."""
     env: Annotated[dict[str, _Argument], msgspec.Meta(max_length=50)] = {}
     """Further environment variables; no secrets, for they are shown."""
     min_row: float | None = None
     """Least score of each row; None: any."""
+
+    @property
+    def title(self) -> str:
+        """The check's name."""
+        return self.name or self.scorer
 
     @property
     def has_bound(self) -> bool:

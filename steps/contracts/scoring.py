@@ -2,7 +2,8 @@
 
 The scorer is a program that argotune does not know, in an image that the installation allows. It
 gets their paths in the environment variables ROWS_FILE and SCORES_FILE. The first it can only read,
-so the rows are still evaluate's own when the scores come back; the second it writes anew.
+so the rows are still evaluate's own when the scores come back; the second it writes anew. Each
+check has two files of its own, in a directory with its title.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.printable import printable
 
-ROWS_DIR, SCORES_DIR = Path("scoring", "rows"), Path("scoring", "scores")
-"""Below the run's volume; each is a mount of its own."""
+_DIR = "scoring"
+"""Below the run's volume."""
 ROWS_NAME, SCORES_NAME = "rows.jsonl", "scores.jsonl"
 ROWS_VARIABLE, SCORES_VARIABLE = "ROWS_FILE", "SCORES_FILE"
 Model = Literal["base", "live", "new"]
@@ -59,30 +60,40 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {"new": self.score, "base": self.base_score, "live": self.live_score}[model]
 
 
-def write_rows(work_dir: Path, rows: Sequence[Row]) -> None:
-    """Write the rows, and remove scores of an earlier try."""
-    (work_dir / SCORES_DIR).mkdir(parents=True, exist_ok=True)
-    (work_dir / SCORES_DIR / SCORES_NAME).unlink(missing_ok=True)
+def rows_dir(check: str) -> Path:
+    """The directory of a check's rows on the run's volume, which its scorer's pod mounts."""
+    return Path(_DIR, check, "rows")
+
+
+def scores_dir(check: str) -> Path:
+    """The directory of its scores, a mount of its own."""
+    return Path(_DIR, check, "scores")
+
+
+def write_rows(work_dir: Path, check: str, rows: Sequence[Row]) -> None:
+    """Write the rows of a check, and remove scores of an earlier try."""
+    (work_dir / scores_dir(check)).mkdir(parents=True, exist_ok=True)
+    (work_dir / scores_dir(check) / SCORES_NAME).unlink(missing_ok=True)
     lines = (msgspec.json.encode(row) + b"\n" for row in rows)
-    atomic_write(work_dir / ROWS_DIR / ROWS_NAME, b"".join(lines))
+    atomic_write(work_dir / rows_dir(check) / ROWS_NAME, b"".join(lines))
 
 
-def read_rows(work_dir: Path) -> list[Row]:
-    """Read the rows. Raises PermanentError where they are missing or others."""
-    path = work_dir / ROWS_DIR / ROWS_NAME
+def read_rows(work_dir: Path, check: str) -> list[Row]:
+    """Read the rows of a check. Raises PermanentError where they are missing or others."""
+    path = work_dir / rows_dir(check) / ROWS_NAME
     try:
         return [msgspec.json.decode(line, type=Row) for line in path.read_bytes().splitlines()]
     except (OSError, msgspec.DecodeError) as error:
         raise PermanentError(f"{path}: not the rows of an evaluation: {error}") from error
 
 
-def read_scores(work_dir: Path, rows: Sequence[Row], *, who: str) -> list[Scored]:
-    """Read the scores of these rows, in their order.
+def read_scores(work_dir: Path, check: str, rows: Sequence[Row], *, who: str) -> list[Scored]:
+    """Read the scores of a check's rows, in their order.
 
     Raises PermanentError, which names the scorer by `who`, for a file that is missing, too long or
     something else, and with the lines and rows for what is wrong in it.
     """
-    path = work_dir / SCORES_DIR / SCORES_NAME
+    path = work_dir / scores_dir(check) / SCORES_NAME
     lines = _read(path, _MOST_BYTES_OF_A_ROW * (len(rows) + 1), who).splitlines()
     known = {row.id: row for row in rows}
     found: dict[str, Scored] = {}

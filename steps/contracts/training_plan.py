@@ -233,9 +233,9 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [check for check in self.checks if isinstance(check, LmEval)]
 
     @property
-    def scorer(self) -> Scorer | None:
-        """The one whose scores come from a program of its own."""
-        return next((check for check in self.checks if isinstance(check, Scorer)), None)
+    def scorers(self) -> list[Scorer]:
+        """Those whose scores come from programs of their own."""
+        return [check for check in self.checks if isinstance(check, Scorer)]
 
 
 class Speed(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,7 +41,7 @@ class Params:
     answer_tokens: int = 128
     """Longest answer, tokens."""
     part: Literal["all", "answers"] = "all"
-    """answers: nothing is measured; the rows for the plan's scorer are written, whose scores the
+    """answers: nothing is measured; the rows for the plan's scorers are written, whose scores the
     part `all` then wants."""
     allow_cpu: bool = False
     """Compute on the CPU where torch can use none of the GPUs that the plan is for."""

@@ -32,7 +32,7 @@ from argotune.steps.contracts.evaluation import (
 )
 from argotune.steps.contracts.live_adapter import LiveAdapter, read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
-from argotune.steps.contracts.scoring import SCORES_DIR, SCORES_NAME
+from argotune.steps.contracts.scoring import SCORES_NAME, scores_dir
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.evaluate.answers import Answer, answer_greedily
 from argotune.steps.evaluate.data import Data, held_out_file, read_data
@@ -58,7 +58,7 @@ from argotune.steps.evaluate.models import WEIGHTS, Models, Name, comparable_liv
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
 from argotune.steps.evaluate.page import add_to_report
 from argotune.steps.evaluate.params import Params, Result
-from argotune.steps.evaluate.scored import scored_result, write_answers
+from argotune.steps.evaluate.scored import scored_results, write_answers
 from argotune.steps.evaluate.sheets import failures_of, make_sheets
 
 _logger = logging.getLogger(__name__)
@@ -106,7 +106,6 @@ def _ungated(plan: TrainingPlan) -> str:
 
 def _made_from(params: Params, plan: TrainingPlan, live: LiveAdapter) -> dict[str, str]:
     """All that the result depends on; the paths only say where that is."""
-    scores = params.work_dir / SCORES_DIR / SCORES_NAME
     settings = {
         field.name: text_of(getattr(params, field.name))
         for field in dataclasses.fields(params)
@@ -118,7 +117,11 @@ def _made_from(params: Params, plan: TrainingPlan, live: LiveAdapter) -> dict[st
         "adapter": sha256_file(params.work_dir / "adapter" / WEIGHTS),
         "rows": sha256_file(held_out_file(params.work_dir)),
         "live": f"{live.digest} {live.problem}",
-        "scores": sha256_file(scores) if plan.evaluation.scorer and scores.is_file() else "",
+        "scores": " ".join(
+            sha256_file(file)
+            for each in plan.evaluation.scorers
+            if (file := params.work_dir / scores_dir(each.title) / SCORES_NAME).is_file()
+        ),
     }
 
 
@@ -144,7 +147,7 @@ def _evaluate(
     )
     if not len(data.rows):
         return _without_rows(about, params, plan)
-    scored = scored_result(plan, params.work_dir, params.confidence)
+    scored = scored_results(plan, params.work_dir, params.confidence)
     tasks = load_tasks(plan.evaluation.lm_eval_checks)
     device = find_device()
     with naming_missing_memory("evaluating the adapter", "a smaller max_length"):
@@ -152,7 +155,7 @@ def _evaluate(
         measured = _measure(models, data, params, plan, device, progress, tasks)
     checks = [
         *_check(plan, measured["new"], data, params),
-        *([scored] if scored else []),
+        *scored,
         *results_of(tasks, {name: each.task_scores for name, each in measured.items()}),
     ]
     for each in checks:

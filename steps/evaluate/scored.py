@@ -1,6 +1,6 @@
-"""The plan's scorer: the answers that it is given, and what its scores mean.
+"""The plan's scorers: the answers that they are given, and what their scores mean.
 
-Its program runs in a pod of its own between two parts of this step: `answers` writes the rows, and
+Each program runs in a pod of its own between two parts of this step: `answers` writes the rows, and
 the other part reads the scores.
 """
 
@@ -32,19 +32,20 @@ from argotune.steps.evaluate.params import Params
 
 
 def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str:
-    """Write the rows for the plan's scorer, and say how many they are. Raises StepError."""
-    scorer = plan.evaluation.scorer
-    if scorer is None:
+    """Write the rows for the plan's scorers, and say how many they are. Raises StepError."""
+    scorers = plan.evaluation.scorers
+    if not scorers:
         return "the plan has no scorer"
+    wanted = {"new"}.union(*(each.wanted_margins for each in scorers))
     rows_file = held_out_file(params.work_dir)
     data = read_data(rows_file, params.model_dir, plan, questions=plan.evaluation.check_rows)
     live = read_live_adapter(params.work_dir) or LiveAdapter()
     live_dir, _ = comparable_live(params.work_dir, live)
     device = find_device()
     texts: dict[Name, Sequence[str]] = {}
-    with naming_missing_memory("answering for the scorer", "a smaller check_rows"):
+    with naming_missing_memory("answering for the scorers", "a smaller check_rows"):
         models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
-        names = [name for name in models.names if name == "new" or name in scorer.wanted_margins]
+        names = [name for name in models.names if name in wanted]
         for place, name in enumerate(names):
             with models.using(name) as model:
                 found = answer_in_batches(
@@ -56,12 +57,19 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
                 )
             texts[name] = [data.text(each.ids) for each in found]
             progress.update(place + 1, len(names))
-    rows = [
-        _row(place, question, data.text(question.reference), texts)
-        for place, question in enumerate(data.questions)
-    ]
-    write_rows(params.work_dir, rows)
-    return f"answers to {counted(len(rows), 'held-out prompt')} for scorer {scorer.scorer}"
+    for scorer in scorers:
+        compared = {
+            name: text
+            for name, text in texts.items()
+            if name == "new" or name in scorer.wanted_margins
+        }
+        rows = [
+            _row(place, question, data.text(question.reference), compared)
+            for place, question in enumerate(data.questions)
+        ]
+        write_rows(params.work_dir, scorer.title, rows)
+    said = ", ".join(each.title for each in scorers)
+    return f"answers to {counted(len(data.questions), 'held-out prompt')} for {said}"
 
 
 def _row(
@@ -76,17 +84,20 @@ def _row(
     )
 
 
-def scored_result(plan: TrainingPlan, work_dir: Path, confidence: float) -> CheckResult | None:
-    """What the plan's scorer found; None where the plan has none.
+def scored_results(plan: TrainingPlan, work_dir: Path, confidence: float) -> list[CheckResult]:
+    """What the plan's scorers found.
 
     Raises PermanentError for scores that are not those of the rows.
     """
-    scorer = plan.evaluation.scorer
-    if scorer is None:
-        return None
-    rows = read_rows(work_dir)
-    scores = read_scores(work_dir, rows, who=f"check {scorer.title}: scorer {scorer.scorer}")
-    return judge_scores(scorer, rows, scores, confidence)
+    return [_scored_result(each, work_dir, confidence) for each in plan.evaluation.scorers]
+
+
+def _scored_result(scorer: Scorer, work_dir: Path, confidence: float) -> CheckResult:
+    rows = read_rows(work_dir, scorer.title)
+    who = f"check {scorer.title}: scorer {scorer.scorer}"
+    return judge_scores(
+        scorer, rows, read_scores(work_dir, scorer.title, rows, who=who), confidence
+    )
 
 
 def judge_scores(

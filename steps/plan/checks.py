@@ -49,9 +49,6 @@ def read_checks(value: object) -> list[Check]:
         for title, count in titles.items()
         if count > 1
     ]
-    scorers = [place for place, check in enumerate(checks) if isinstance(check, Scorer)]
-    if len(scorers) > 1:
-        problems.append(f"[{scorers[1]}].kind: a run has one scorer, and [{scorers[0]}] is it")
     if problems:
         raise WrongParts(problems)
     return checks
@@ -147,6 +144,9 @@ def _scorer_problems(check: Scorer) -> Iterator[str]:
     # Which scorers the installation allows is known to the plan of a whole run.
     if not _SCORER.fullmatch(check.scorer):
         yield f".scorer: {check.scorer!r}; accepted is a name of lower-case letters, digits and '-'"
+    # A directory has it.
+    if check.name and not _SCORER.fullmatch(check.name):
+        yield f".name: {check.name!r}; accepted for a scorer are lower-case letters, digits and '-'"
     for place, text in enumerate(check.args):
         if problem := _argument_problem(text):
             yield f".args[{place}]: {text!r}; accepted is a text {problem}"

@@ -143,9 +143,10 @@ class Result(Planned):
     """Memory that one of them asks for while it answers on a CPU, a quantity."""
     gate: str
     """sha256:HEX of the gate's settings; with others a schedule tunes again on what it rejected."""
-    scorer: str
-    """Name of the scorer of answers; empty: no check is of that kind."""
-    scorer_args: tuple[str, ...]
-    """Arguments of its program, a JSON list."""
-    scorer_env: str
-    """Its environment variables, a JSON list as in a Pod."""
+    has_scorers: bool
+    """Whether a check is of kind scorer."""
+    scored_checks: tuple[str, ...]
+    """Titles of the checks of kind scorer, a JSON list."""
+    scorers: str
+    """Of each of them, a JSON object by title: `scorer`, the program's name in the installation,
+    `args`, its arguments, and `env`, its environment variables as in a Pod."""

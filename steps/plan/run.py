@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.checks import Scorer
 from argotune.steps.contracts.client_keys import read_secret
 from argotune.steps.contracts.output_volume import try_volume
 from argotune.steps.contracts.start_adapter import LIVE, NONE
@@ -67,7 +68,7 @@ def run(
         log.warn(LOGGER, "plan", warning=warning)
     speeds = speeds_of_run(params, plan)
     progress.update(1, 1)
-    scorer = plan.evaluation.scorer
+    scorers = plan.evaluation.scorers
     return Result(
         **vars(planned),
         service_gpus=service.gpus if service else 0,
@@ -77,9 +78,9 @@ def run(
         cpu_memory=cpu_memory(model_preset(plan.model.preset), load_in_4bit=load_in_4bit),
         fastest_tokens_per_second=json.dumps(speeds) if speeds else "",
         gate=gate_of_run(params),
-        scorer=scorer.scorer if scorer else "",
-        scorer_args=tuple(scorer.args) if scorer else (),
-        scorer_env=json.dumps(_variables(scorer.env if scorer else {})),
+        has_scorers=bool(scorers),
+        scored_checks=tuple(check.title for check in scorers),
+        scorers=json.dumps({check.title: _pod_of(check) for check in scorers}),
     )
 
 
@@ -104,8 +105,9 @@ def finish_plan(params: Params, plan: TrainingPlan, hub_endpoint: str | None) ->
     )
 
 
-def _variables(env: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in env.items()]
+def _pod_of(check: Scorer) -> dict[str, Any]:
+    env = [{"name": name, "value": value} for name, value in check.env.items()]
+    return {"scorer": check.scorer, "args": check.args, "env": env}
 
 
 def _bring_tokenizer(params: Params, model: Model, hub_endpoint: str | None) -> None:

@@ -290,21 +290,23 @@ def claim_problem(setting: str, name: str, allowed: Sequence[str]) -> str | None
 
 
 def scorer_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> Iterator[str]:
-    """Report a scorer that the installation does not allow; its settings are texts by name."""
-    scorer = evaluation.scorer
+    """Report scorers that the installation does not allow; its settings are texts by name."""
     allowed: dict[str, str] = json.loads(settings.get(SCORERS, "{}"))
-    if scorer is None or settings.get("gate") == "off" or scorer.scorer in allowed:
+    if settings.get("gate") == "off":
         return
     is_here = settings.get("allow-files") == "true"
     advice = (
         "name its program, `argotune run --scorer NAME=PROGRAM`"
         if is_here
         else "an administrator adds it by `argotune install --scorer-image NAME=IMAGE@sha256:…`"
-    ).replace("NAME", scorer.scorer)
-    yield (
-        f"check {scorer.title}: {scorer.scorer!r} is not among the scorers that the installation "
-        f"allows: {', '.join(allowed) or 'none'}; {advice}"
     )
+    for check in evaluation.scorers:
+        if check.scorer not in allowed:
+            yield (
+                f"check {check.title}: {check.scorer!r} is not among the scorers that the "
+                f"installation allows: {', '.join(allowed) or 'none'}; "
+                f"{advice.replace('NAME', check.scorer)}"
+            )
 
 
 def cost_limit_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
 
 The order is plan, dataset, model beside provision, tune and evaluate with watch beside them, push,
-the approval if one is required, deploy. Where a check is a scorer's, `answer` and `score` come
+the approval if one is required, deploy. Where checks are scorers', `answer` and `score` come
 before evaluate. An adapter that evaluate or a person rejected is not
 deployed, and `reject` records it.
 `release` runs at the end in every case, and beside it `notify` if somebody is to be told.
@@ -121,7 +121,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
     ) as template:
         for step in STEPS:
             step.template()
-        scorer.template()
+        scorer.templates()
         approval.templates()
         _end()
         _dag()

@@ -33,8 +33,6 @@ _PLAIN = (accounts, permissions, cluster_permissions, admission, network, model_
 README = RENDERED_DIR.resolve().parents[1] / "README.md"
 _MARK = "<!-- Written by `make golden` from workflows/rendered/finetune.yaml. -->\n"
 _BLOCK = re.compile(re.escape(_MARK) + r"```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
-_BY_CHECK = {"answer", "score"}
-"""Steps of runs with a check of kind scorer."""
 # `tune` of `model.Succeeded && tune`: the word behind a dot is a state. What follows a skipped task
 # is not on the usual way, and left out.
 _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*\b(?!-|\.Skipped)")
@@ -55,13 +53,14 @@ def golden() -> dict[str, str]:
 def mermaid(template: dict[str, Any]) -> str:
     """Draw the steps of the entrypoint's DAG, their dependencies, and the exit handler.
 
-    A task that is no step, such as the approval, is there by setting only, and is left out.
+    A task that is no step, such as the approval, is there by setting only, and is left out, as are
+    those for scorers.
     """
     spec = template["spec"]
     entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
     dags = {item["name"]: item["dag"] for item in spec["templates"] if "dag" in item}
     (at_end,) = [item["steps"] for item in spec["templates"] if item["name"] == on_exit]
-    steps = {item["name"] for item in spec["templates"] if "container" in item} - _BY_CHECK
+    steps = {item["name"] for item in spec["templates"] if "container" in item} - {"answer"}
     edges = [
         f"    {name} --> {task['name']}"
         for task in dags[entrypoint]["tasks"]

@@ -44,7 +44,7 @@ def build() -> list[Manifest]:
                     "matchLabels": dict(PART_OF),
                     "matchExpressions": [
                         {"key": "workflows.argoproj.io/workflow", "operator": "Exists"},
-                        {"key": STEP_POD_LABEL, "operator": "NotIn", "values": [scorer.NAME]},
+                        {"key": STEP_POD_LABEL, "operator": "NotIn", "values": [scorer.POD]},
                     ],
                 },
                 "policyTypes": ["Ingress", "Egress"],
@@ -56,7 +56,7 @@ def build() -> list[Manifest]:
             _SCORERS,
             api_version="networking.k8s.io/v1",
             spec={
-                "podSelector": {"matchLabels": {**PART_OF, STEP_POD_LABEL: scorer.NAME}},
+                "podSelector": {"matchLabels": {**PART_OF, STEP_POD_LABEL: scorer.POD}},
                 # Without rules nothing goes out; an empty list of them would be stored as none.
                 "policyTypes": ["Ingress", "Egress"],
             },

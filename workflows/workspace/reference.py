@@ -230,7 +230,8 @@ writes are refused. `argotune evaluate` does not take this kind.
 
 `scorer` has a program of your own score the answers, in an image that the installation allows:
 `argotune install --scorer-image tone=registry.example.com/tone@sha256:…`. A run names it and may give
-it arguments and variables, in plain text and no secrets, and has at most one.
+it arguments and variables, in plain text and no secrets. Several such checks run one after the other,
+and all have to pass.
 
 ```yaml
       - kind: scorer
@@ -243,6 +244,7 @@ it arguments and variables, in plain text and no secrets, and has at most one.
 | option | means | default |
 |---|---|---|
 | `scorer` | its name in the installation | |
+| `name` | what results call the check: lower-case letters, digits and `-` | `scorer`'s |
 | `args`, `env` | arguments of the program, variables of its environment | none |
 | `min`, `min_row` | least mean score, least score of each row | any |
 | `min_improvement`, `min_improvement_over_live` | as with `lm_eval`, but by the lower end of the interval of the rows' differences, with `gate-confidence`; of fewer than 5 rows by the mean | not compared |

@@ -11,14 +11,15 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.scoring import (
-    SCORES_DIR,
     SCORES_NAME,
     Row,
     read_rows,
     read_scores,
+    scores_dir,
     write_rows,
 )
 
+CHECK = "polite"
 ROWS = [
     Row(
         id=str(place),
@@ -31,10 +32,10 @@ ROWS = [
 
 
 def scores(work_dir: Path, *lines: Any) -> list[float]:
-    write_rows(work_dir, ROWS)
+    write_rows(work_dir, CHECK, ROWS)
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    (work_dir / SCORES_DIR / SCORES_NAME).write_text("".join(f"{text}\n" for text in texts))
-    found = read_scores(work_dir, read_rows(work_dir), who="scorer tone")
+    (work_dir / scores_dir(CHECK) / SCORES_NAME).write_text("".join(f"{text}\n" for text in texts))
+    found = read_scores(work_dir, CHECK, read_rows(work_dir, CHECK), who="scorer tone")
     return [each.score for each in found]
 
 
@@ -75,15 +76,15 @@ def test_what_is_wrong_is_named_by_line_and_row(
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
-    write_rows(tmp_path, ROWS)
+    write_rows(tmp_path, CHECK, ROWS)
     with pytest.raises(PermanentError, match="scorer tone ended without the file of SCORES_FILE"):
-        read_scores(tmp_path, ROWS, who="scorer tone")
+        read_scores(tmp_path, CHECK, ROWS, who="scorer tone")
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
 def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
-    write_rows(tmp_path, ROWS)
-    secret, path = tmp_path / "secret", tmp_path / SCORES_DIR / SCORES_NAME
+    write_rows(tmp_path, CHECK, ROWS)
+    secret, path = tmp_path / "secret", tmp_path / scores_dir(CHECK) / SCORES_NAME
     secret.write_text(json.dumps(line("0")))
     match kind:
         case "link":
@@ -95,10 +96,10 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
     with pytest.raises(
         PermanentError, match=r"scorer tone (ended|wrote something that is no file)"
     ):
-        read_scores(tmp_path, ROWS, who="scorer tone")
+        read_scores(tmp_path, CHECK, ROWS, who="scorer tone")
 
 
 def test_new_rows_take_the_scores_of_earlier_ones_away(tmp_path: Path) -> None:
     scores(tmp_path, line("0"), line("1"))
-    write_rows(tmp_path, ROWS)
-    assert not (tmp_path / SCORES_DIR / SCORES_NAME).exists()
+    write_rows(tmp_path, CHECK, ROWS)
+    assert not (tmp_path / scores_dir(CHECK) / SCORES_NAME).exists()

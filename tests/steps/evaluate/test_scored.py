@@ -13,7 +13,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.checks import Scorer
 from argotune.steps.contracts.evaluation import read_evaluation
-from argotune.steps.contracts.scoring import SCORES_DIR, SCORES_NAME, Row, Scored, read_rows
+from argotune.steps.contracts.scoring import SCORES_NAME, Row, Scored, read_rows, scores_dir
 from argotune.steps.contracts.training_plan import Evaluation as Plan
 from argotune.steps.contracts.training_plan import read_plan, write_plan
 from argotune.steps.evaluate.params import Params
@@ -23,39 +23,46 @@ from argotune.steps.evaluate.scored import judge_scores
 SCORER = Scorer(scorer="tone", min=0.5, min_improvement=0.2)
 
 
-def params(work_dir: Path, model_dir: Path, scorer: Scorer = SCORER) -> Params:
+def params(work_dir: Path, model_dir: Path, *scorers: Scorer) -> Params:
     plan = read_plan(work_dir / "plan.yaml")
-    own = Plan(checks=[scorer], check_rows=4, check_tokens=3)
+    own = Plan(checks=list(scorers), check_rows=4, check_tokens=3)
     write_plan(work_dir / "plan.yaml", msgspec.structs.replace(plan, evaluation=own))
     return Params(
         plan_file=work_dir / "plan.yaml", model_dir=model_dir, work_dir=work_dir, answers=0
     )
 
 
-def test_scores_of_its_answers_decide(work_dir: Path, model_dir: Path) -> None:
-    whole = params(work_dir, model_dir)
+def test_scores_of_its_answers_decide_of_each_scorer(work_dir: Path, model_dir: Path) -> None:
+    whole = params(work_dir, model_dir, SCORER, Scorer(scorer="tone", name="curt", min=0.1))
     asked = run(dataclasses.replace(whole, part="answers"), progress=Progress())
     assert (asked.verdict, asked.reason) == (
         "undecided",
-        "answers to 4 held-out prompts for scorer tone",
+        "answers to 4 held-out prompts for tone, curt",
     )
-    rows = read_rows(work_dir)
+    rows = read_rows(work_dir, "tone")
     assert [row.answers.keys() for row in rows] == [{"new", "base"}] * 4
     assert rows[0].messages[-1]["role"] == "user"
-    with pytest.raises(PermanentError, match="check scorer: scorer tone ended without the file"):
+    # It compares with no other model.
+    assert [row.answers.keys() for row in read_rows(work_dir, "curt")] == [{"new"}] * 4
+    write(work_dir, "curt", [{"id": row.id, "score": 0.2} for row in rows])
+    with pytest.raises(PermanentError, match="check tone: scorer tone ended without the file"):
         run(whole, progress=Progress())
-    path = work_dir / SCORES_DIR / SCORES_NAME
     for score, verdict in ((0.9, "passed"), (0.6, "rejected")):
-        lines = ({"id": row.id, "score": score, "base_score": 0.5} for row in rows)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write(work_dir, "tone", [{"id": row.id, "score": score, "base_score": 0.5} for row in rows])
         # Other scores are measured anew.
         assert run(whole, progress=Progress()).verdict == verdict
     found = read_evaluation(work_dir)
     assert found is not None
+    assert [(each.name, each.passed) for each in found.checks] == [("tone", False), ("curt", True)]
     assert found.reason == (
-        "check scorer scores 0.6 on 4 rows, which reaches 0.5, 0.1 above that of the base model, "
+        "check tone scores 0.6 on 4 rows, which reaches 0.5, 0.1 above that of the base model, "
         "where at least 0.2 above is wanted"
     )
+
+
+def write(work_dir: Path, check: str, scores: list[dict[str, object]]) -> None:
+    path = work_dir / scores_dir(check) / SCORES_NAME
+    path.write_text("".join(json.dumps(each) + "\n" for each in scores))
 
 
 def judged(scorer: Scorer, *scores: tuple[float, float]) -> tuple[bool, str]:
@@ -80,7 +87,7 @@ def test_mean_lowest_row_and_margin_each_decide() -> None:
     scorer = Scorer(scorer="tone", min=2, min_row=1, min_improvement_over_live=0)
     assert judged(scorer, (3, 2), (1, 2)) == (
         True,
-        "check scorer scores 2 on 2 rows, which reaches 2, and 1 on the lowest, which reaches 1, "
+        "check tone scores 2 on 2 rows, which reaches 2, and 1 on the lowest, which reaches 1, "
         "0 above that of the adapter in service, where at least 0 above is wanted",
     )
     assert not judged(scorer, (2.9, 1), (1, 1))[0]
@@ -97,7 +104,7 @@ def test_the_lower_end_of_the_rows_differences_decides_over_another_model() -> N
     passed, reason = judged(scorer, *unsure)
     assert not passed
     assert reason == (
-        "check scorer scores 0.625 on 8 rows, 0.125 above that of the adapter in service"
+        "check tone scores 0.625 on 8 rows, 0.125 above that of the adapter in service"
         " (interval -0.5 to 0.75), where its lower end has to be at least 0"
     )
     assert judged(scorer, *[(1.0, 0.0)] * 4, *[(1.0, 1.0)] * 4)[0]

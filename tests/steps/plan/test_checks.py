@@ -135,8 +135,13 @@ def test_what_is_no_list_of_checks_is_refused(value: Any) -> None:
         read_checks(value)
 
 
-def test_second_scorer_is_refused() -> None:
+def test_scorers_are_told_apart_by_names_that_a_directory_may_have() -> None:
     check = {"kind": "scorer", "scorer": "tone", "min": 0.5}
-    assert problems(check, {**check, "name": "again"}) == [
-        "[1].kind: a run has one scorer, and [0] is it"
+    assert problems(check, check) == [
+        ": 2 checks are called 'tone'; give each a name of its own: name"
     ]
+    assert problems({**check, "name": "../of tone"}) == [
+        "[0].name: '../of tone'; accepted for a scorer are lower-case letters, digits and '-'"
+    ]
+    titles = [each.title for each in read_checks([check, {**check, "name": "again"}])]
+    assert titles == ["tone", "again"]

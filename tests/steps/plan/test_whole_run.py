@@ -241,10 +241,10 @@ def test_a_scorer_that_the_installation_does_not_allow_is_refused() -> None:
     plan = params(config=SCORED)
     [problem] = problems_of(submitted(plan, installed_scorer_images='{"other": "image"}'))
     assert problem == (
-        "check scorer: 'tone' is not among the scorers that the installation allows: other; an"
+        "check tone: 'tone' is not among the scorers that the installation allows: other; an"
         " administrator adds it by `argotune install --scorer-image tone=IMAGE@sha256:…`"
     )
-    assert plan_of_run(submitted(plan, gate="off")).evaluation.scorer is not None
+    assert plan_of_run(submitted(plan, gate="off")).evaluation.scorers
     assert plan_of_run(submitted(plan, installed_scorer_images='{"tone": "image"}'))
 
 

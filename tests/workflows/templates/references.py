@@ -32,7 +32,7 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
     problems = [f"spec: {tag}" for tag in tags(outside) if tag not in known]
     for template in spec.get("templates", []):
         known_here = known | (_RETRIED if "retryStrategy" in template else set())
-        inside = known_here | _inputs(template) | _task_outputs(template, outputs)
+        inside = known_here | _inputs(template) | _task_outputs(template, outputs) | _item(template)
         problems += [f"{template['name']}: {tag}" for tag in tags(template) if tag not in inside]
     return problems
 
@@ -56,6 +56,11 @@ def _read_by(expression: str) -> list[str]:
 def _inputs(template: dict[str, Any]) -> set[str]:
     items = template.get("inputs", {}).get("parameters", [])
     return {f"inputs.parameters.{item['name']}" for item in items}
+
+
+def _item(template: dict[str, Any]) -> set[str]:
+    steps = [step for group in template.get("steps", []) for step in group]
+    return {"item"} if any("withParam" in step for step in steps) else set()
 
 
 def _outputs(template: dict[str, Any]) -> list[str]:

@@ -88,9 +88,9 @@ PLANS = (
         fastest_tokens_per_second="",
         warnings="",
         gate=DIGEST,
-        scorer="",
-        scorer_args=(),
-        scorer_env="[]",
+        has_scorers=False,
+        scored_checks=(),
+        scorers="{}",
     ),
     PlanResult(
         plan="x" * 100_000,
@@ -102,9 +102,9 @@ PLANS = (
         fastest_tokens_per_second='{"Standard_NC24ads_A100_v4": 3812.5}',
         warnings="a\nb",
         gate=DIGEST,
-        scorer="tone",
-        scorer_args=("--for", "'a' $ \"b\""),
-        scorer_env='[{"name": "A", "value": "b"}]',
+        has_scorers=True,
+        scored_checks=("tone", "length"),
+        scorers='{"tone": {"scorer": "tone", "args": ["\'a\' $ \\"b\\""], "env": []}}',
     ),
 )
 DATASETS = (

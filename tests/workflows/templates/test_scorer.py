@@ -1,8 +1,10 @@
-"""The scorer of a run: which runs have one, and what its pod gets."""
+"""The scorers of a run: which runs have some, and what their pods get."""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,14 @@ from argotune.workflows.engine.run import run
 from argotune.workflows.workspace import manifests
 from tests.workflows.engine.running import options
 from tests.workflows.templates.test_approval import GIVEN, document, phases
-from tests.workflows.templates.test_end import fail
 from tests.workflows.templates.test_outcomes import say
 
 IMAGE = f"registry.example.com/tone@sha256:{64 * 'a'}"
 
 
 def scored(**settings: str) -> JsonObject:
-    return say(document(**settings), "plan", scorer="tone")
+    found = {"has-scorers": "true", "scored-checks": '["tone", "length"]', "scorers": "{}"}
+    return say(document(**settings), "plan", **found)
 
 
 def test_run_without_a_scorer_goes_from_tune_to_evaluate(tmp_path: Path) -> None:
@@ -30,13 +32,14 @@ def test_run_without_a_scorer_goes_from_tune_to_evaluate(tmp_path: Path) -> None
     assert (found["evaluate"], finished["status"]["phase"]) == ("Succeeded", "Succeeded")
 
 
-def test_scorer_runs_between_the_answers_and_the_verdict(tmp_path: Path) -> None:
+def test_scorers_run_one_by_one_between_the_answers_and_the_verdict(tmp_path: Path) -> None:
     finished = run([scored()], options(tmp_path))
     nodes = {node["displayName"]: node for node in finished["status"]["nodes"].values()}
-    assert [nodes[step]["phase"] for step in ("answer", "score", "evaluate")] == ["Succeeded"] * 3
-    ends = [nodes[step]["finishedAt"] for step in ("answer", "score")]
-    begins = [nodes[step]["startedAt"] for step in ("score", "evaluate")]
-    assert all(end <= begin for end, begin in zip(ends, begins, strict=True))
+    order = [nodes[step] for step in ("answer", "score(0:tone)", "score(1:length)", "evaluate")]
+    assert [node["phase"] for node in order] == ["Succeeded"] * 4
+    assert all(
+        before["finishedAt"] <= after["startedAt"] for before, after in itertools.pairwise(order)
+    )
 
 
 def test_gate_that_is_off_asks_no_scorer(tmp_path: Path) -> None:
@@ -44,24 +47,41 @@ def test_gate_that_is_off_asks_no_scorer(tmp_path: Path) -> None:
     assert (found["answer"], found["evaluate"]) == ("Skipped", "Succeeded")
 
 
-def test_scorer_that_fails_fails_the_run_and_nothing_is_pushed(tmp_path: Path) -> None:
-    finished = run([fail(scored(), "score")], options(tmp_path))
+@pytest.mark.parametrize("failing", ["tone", "length"])
+def test_scorer_that_fails_fails_the_run_and_nothing_is_pushed(
+    tmp_path: Path, failing: str
+) -> None:
+    made = scored()
+    (pod,) = [each for each in made["spec"]["templates"] if each["name"] == "scorer"]
+    pod["container"]["command"] = ["test", "{{inputs.parameters.check}}", "!=", failing]
+    finished = run([made], options(tmp_path))
     found = phases(finished)
     assert (finished["status"]["phase"], found["score"]) == ("Failed", "Failed")
+    states = {step.partition(":")[2][:-1]: found[step] for step in found if step[:6] == "score("}
+    assert states == {"tone": "Succeeded", "length": "Succeeded", failing: "Failed"}
     assert {found["evaluate"], found["push"], found["deploy"]} == {"Omitted"}
 
 
 def template(scorers: dict[str, str]) -> JsonObject:
     given = {**GIVEN, "scorer-images": json.dumps(scorers)}
     spec = manifests.workflow(given)["spec"]
-    (found,) = [each for each in spec["templates"] if each["name"] == "score"]
+    (found,) = [each for each in spec["templates"] if each["name"] == "scorer"]
     return dict(found)
 
 
-def play(tmp_path: Path, scorers: dict[str, str], **arguments: str) -> JsonObject:
-    """The template alone, as the engine runs it."""
-    inputs = [{"name": name, "value": text} for name, text in arguments.items()]
-    call = {"name": "score", "template": "score", "arguments": {"parameters": inputs}}
+def play(
+    tmp_path: Path,
+    scorers: dict[str, str],
+    *,
+    scorer: str,
+    args: Sequence[str] = (),
+    env: Sequence[dict[str, str]] = (),
+) -> JsonObject:
+    """The template alone, as the engine runs it, for a check `polite`."""
+    own = {"scorer": scorer, "args": args, "env": env}
+    given = {"check": "polite", "scorers": json.dumps({"other": {}, "polite": own})}
+    inputs = [{"name": name, "value": text} for name, text in given.items()]
+    call = {"name": "score", "template": "scorer", "arguments": {"parameters": inputs}}
     spec = {
         "entrypoint": "main",
         "volumeClaimTemplates": [{"metadata": {"name": "work"}}],
@@ -82,20 +102,14 @@ def program(tmp_path: Path) -> Path:
 
 def test_program_gets_its_arguments_and_variables_unchanged(tmp_path: Path, program: Path) -> None:
     args, env = ["a b", "$HOME $(TONE) 'x\"", ""], [{"name": "TONE", "value": "$$ dry"}]
-    finished = play(
-        tmp_path,
-        {"tone": str(program)},
-        scorer="tone",
-        args=json.dumps(args),
-        env=json.dumps(env),
-    )
+    finished = play(tmp_path, {"tone": str(program)}, scorer="tone", args=args, env=env)
     assert finished["status"]["phase"] == "Succeeded"
-    (scores,) = tmp_path.rglob("scoring/scores/scores.jsonl")
+    (scores,) = tmp_path.rglob("scoring/polite/scores/scores.jsonl")
     assert scores.read_text() == "a b|$HOME $(TONE) 'x\"||$$ dry|"
 
 
 def test_scorer_that_is_not_allowed_does_not_run(tmp_path: Path, program: Path) -> None:
-    finished = play(tmp_path, {"tone": str(program)}, scorer="other", args="[]", env="[]")
+    finished = play(tmp_path, {"tone": str(program)}, scorer="other")
     assert finished["status"]["phase"] != "Succeeded"
 
 
@@ -111,8 +125,8 @@ def test_pod_sees_the_two_files_and_nothing_else() -> None:
         (mount["name"], mount.get("subPath"), mount.get("readOnly", False))
         for mount in container["volumeMounts"]
     ] == [
-        ("work", "scoring/rows", True),
-        ("work", "scoring/scores", False),
+        ("work", "scoring/{{inputs.parameters.check}}/rows", True),
+        ("work", "scoring/{{inputs.parameters.check}}/scores", False),
         ("scratch", None, False),
     ]
     assert all("valueFrom" not in variable for variable in container["env"])

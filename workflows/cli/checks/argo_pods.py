@@ -37,7 +37,7 @@ class Argo:
     """Defaults of a step's own container."""
 
 
-_NO_SCORER = {"scorer": "", "args": "[]", "env": "[]"}
+_SCORER = {"check": "scorer", "scorers": '{"scorer": {"scorer": "", "args": [], "env": []}}'}
 
 
 def pods_of(
@@ -60,8 +60,8 @@ def _scope(spec: Object, arguments: Mapping[str, str], gpus: int) -> Scope:
             "inputs.parameters.gpus": str(gpus),
             # Any node will do: whether one fits is not asked.
             "inputs.parameters.node-selector": "{}",
-            # A run without a scorer: its pod has the same shape.
-            **{f"inputs.parameters.{name}": text for name, text in _NO_SCORER.items()},
+            # Any scorer will do: its pod has the same shape.
+            **{f"inputs.parameters.{name}": text for name, text in _SCORER.items()},
             **{f"workflow.parameters.{name}": text for name, text in values.items()},
         }
     )

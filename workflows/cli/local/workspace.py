@@ -78,11 +78,11 @@ def from_workspace(
     installed = {SCORERS: json.dumps(_scorers(scorers, runtime))}
     of_run = {"gate": planned.workspace.options.get("gate", ""), "allow-files": "true"}
     problems = list(scorer_problems(planned.plan.evaluation, {**installed, **of_run}))
-    wanted = planned.plan.evaluation.scorer
+    wanted = {check.scorer for check in planned.plan.evaluation.scorers}
     problems += [
         f"--scorer {name}: no check of the file names it; leave it out"
         for name in scorers
-        if wanted is None or name != wanted.scorer
+        if name not in wanted
     ]
     if problems:
         raise InputError(problems)

@@ -18,7 +18,7 @@ from tests.workflows.workspace.helpers import changed
 
 STEPS = [
     "plan", "dataset", "model", "provision", "tune", "answer", "evaluate", "watch", "push",
-    "deploy", "reject", "release", "release-node", "notify", "notify-waiting", "score", "serve"
+    "deploy", "reject", "release", "release-node", "notify", "notify-waiting", "scorer", "serve"
 ]  # fmt: skip
 LIMITED = {"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "64Mi"}}
 

@@ -867,7 +867,7 @@ def test_scorers_reach_nothing_but_the_api_server(argotune: Argotune, api: ApiSe
         ],
         "ports": [{"protocol": "TCP"}],
     }
-    (score,) = [each for each in template_of(api)["templates"] if each["name"] == "score"]
+    (score,) = [each for each in template_of(api)["templates"] if each["name"] == "scorer"]
     assert json.dumps(dict([SCORER.split("=", 1)])) in score["container"]["image"]
     # It stays, and its policy too.
     assert argotune("install", "--volume-size=9Gi").code == 0

@@ -179,7 +179,7 @@ def test_scorer_without_its_program_is_refused_before_the_first_step(tmp_path: P
     with pytest.raises(InputError) as caught:
         scored(tmp_path)
     assert caught.value.problems == [
-        "check scorer: 'tone' is not among the scorers that the installation allows: none; name its"
+        "check tone: 'tone' is not among the scorers that the installation allows: none; name its"
         " program, `argotune run --scorer tone=PROGRAM`"
     ]
     assert not (tmp_path / "runs").exists()
@@ -188,7 +188,7 @@ def test_scorer_without_its_program_is_refused_before_the_first_step(tmp_path: P
 def test_scorer_is_a_program_here_and_an_image_in_containers(tmp_path: Path) -> None:
     made = scored(tmp_path, tone="registry.example.com/tone:1")
     (spec,) = [document["spec"] for document in made.documents]
-    (score,) = [each for each in spec["templates"] if each["name"] == "score"]
+    (score,) = [each for each in spec["templates"] if each["name"] == "scorer"]
     assert '"tone": "registry.example.com/tone:1"' in score["container"]["image"]
     with pytest.raises(InputError, match="--scorer other: no check of the file names it"):
         scored(tmp_path, tone="registry.example.com/tone:1", other="registry.example.com/o:1")

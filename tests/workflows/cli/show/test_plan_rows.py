@@ -188,6 +188,6 @@ def test_of_checks_that_compare_the_bounds_that_are_given_are_listed() -> None:
 
     assert row(tasks) == ("facts +0 over the base", "least score of each")
     assert row({**tasks, "min": 0.5}, scorer) == (
-        "facts 0.5 and +0 over the base, scorer 0.2 in each row and -0.05 over the one in service",
+        "facts 0.5 and +0 over the base, tone 0.2 in each row and -0.05 over the one in service",
         "least score of each; up to 200 answers of at most 256 tokens",
     )
