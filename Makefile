@@ -88,7 +88,7 @@ e2e: tiny  ## The smoke tests against the cluster that KUBECONFIG names: [SHARDS
 	$(if $(filter-out shard1 shard2 shard3 shard4,$(SHARDS)),$(error SHARDS is '$(SHARDS)'; there are shard1, shard2, shard3 and shard4))
 	$(E2E) -m "smoke$(SHARDS:%= or %)"
 
-e2e-weekly:  ## The tests against the cluster that take an hour: fifty runs at once
+e2e-weekly:  ## The tests against the cluster of the weekly tier: fifty runs at once, 10 minutes
 	$(E2E) -m weekly
 
 e2e-all: tiny  ## All tests against the cluster that KUBECONFIG names
