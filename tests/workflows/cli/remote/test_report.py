@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.data_report import parse_report
 from argotune.steps.contracts.side_by_side import (
     ComparedModel,
     write_models,
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ON_CLUSTER = ("-n", "team-a")
+DATA_PAGE = "<!doctype html><title>data</title>"
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def _volume(work_dir: Path) -> Path:
     written = {
         "dataset/dataset.json": json.dumps({**rows, "tokens": tokens}),
         "dataset/data.json": msgspec.json.encode(DATA).decode(),
+        "dataset/data.html": DATA_PAGE,
         "report/result.json": json.dumps({"result": result | speed}),
         "report/evaluation.json": msgspec.json.encode(EVALUATION).decode(),
         "report/metrics.jsonl": '{"step": 0, "eval_loss": 4.0}\n{"step": 9, "eval_loss": 0.5}\n',
@@ -205,6 +208,32 @@ def test_the_report_of_an_evaluation_is_read_when_its_workflow_has_gone(
     tag = f"{pushed.digest.replace(':', '-')}.evaluation-uid"
     said = argotune("report", f"{registry.host}/team/phi:1").out.splitlines()[-1]
     assert said == f"an evaluation of it: argotune report {registry.host}/team/phi:{tag}"
+
+
+def test_the_data_of_a_run_are_in_its_report(
+    argotune: Argotune, cluster: Cluster, pushed: Result, tmp_path: Path
+) -> None:
+    put_run(cluster, pushed.report)
+    answer = argotune("data", "my-model", *ON_CLUSTER, "--rows", "1", "--output", "json")
+    assert (answer.code, answer.err) == (0, "")
+    assert parse_report(answer.out.encode()) == DATA
+    shown = argotune("data", NAME, *ON_CLUSTER, "--page", tmp_path / "page.html")
+    assert shown.out.startswith(f"Data of {DATA.name}\n")
+    assert (tmp_path / "page.html").read_text() == DATA_PAGE
+
+
+def test_of_a_run_without_a_report_the_dataset_step_is_quoted(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    outputs = {"summary": "40 rows: 38 to train", "findings": "near duplicates: 3"}
+    tried = [*step("dataset", "Succeeded", outputs=outputs), *step("tune", "Failed")]
+    cluster.put(run_of(*tried, phase="Failed"))
+    answer = argotune("data", NAME, *ON_CLUSTER)
+    assert answer.code == 3
+    assert answer.errors[0].startswith(f"run {NAME} has pushed no report")
+    assert answer.errors[0].endswith(
+        "; its dataset step says: 40 rows: 38 to train; near duplicates: 3"
+    )
 
 
 def test_an_image_without_a_report(argotune: Argotune, pushed: Result, registry: Registry) -> None:
