@@ -17,7 +17,7 @@ from argotune.steps.common.fields import fields_of
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.provision import params as provision_params
 from argotune.steps.release import params as release_params
-from argotune.steps.settings.run_settings import installer_settings
+from argotune.steps.settings.run_settings import SETTINGS, installer_settings
 from argotune.steps.settings.step_params import CLAIMS, settings_problems
 from argotune.workflows.engine.controller.retry import retry_scope
 from argotune.workflows.engine.language.expr import evaluate, evaluate_bool
@@ -158,6 +158,18 @@ def test_parameters_have_descriptions_and_choices_for_the_form() -> None:
     assert set(enums) >= {"preset", "method", "provider", "adapter-from"}
     values = {item["name"]: item.get("value") for item in parameters}
     assert [name for name, choices in enums.items() if values[name] not in choices] == []
+
+
+@pytest.mark.parametrize("steps", [{"provision", "watch", "release"}, {"deploy"}])
+def test_settings_of_node_and_service_stand_together_in_the_form(steps: set[str]) -> None:
+    """Argo's UI shows parameters in the template's order, without headings."""
+    names = list(manifests.parameters_of(load(RENDERED_DIR / "finetune.yaml")))
+    assert names[:2] == ["name", "preset"]
+    fed = [{each.partition(".")[0] for each in SETTINGS[name].feeds} for name in names]
+    places = [place for place, found in enumerate(fed) if found and found <= steps]
+    assert len(places) > 5
+    among = range(places[0], places[-1])
+    assert [names[place] for place in among if not fed[place] & steps] == []
 
 
 def test_the_form_does_not_offer_what_means_this_machine() -> None:
