@@ -14,7 +14,6 @@ export ARGOTUNE_HOME ?= $(HOME)/.argotune
 # uv of this machine, else one of our own in .tools.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ARGOTUNE := .venv/bin/argotune
-MODELS := $(ARGOTUNE_HOME)/claims/argotune-models
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
@@ -43,7 +42,7 @@ help:  ## List the targets
 setup: .venv/.ready  ## Make .venv with everything; the command is then .venv/bin/argotune
 
 tiny: setup  ## Make the weights of preset tiny in the model cache (under a minute)
-	@.venv/bin/python -m argotune.steps.tiny.make --cache-dir $(MODELS)
+	@$(ARGOTUNE) tiny
 
 demo: setup  ## The whole pipeline on this machine: data, tuning, image, service, answers
 	@.venv/bin/python -m argotune.workflows.demo --port $(PORT) $(if $(RESUME),--resume)
