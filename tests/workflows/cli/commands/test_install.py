@@ -281,6 +281,16 @@ def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServ
     assert not account["metadata"].get("annotations")
 
 
+def test_the_identity_that_reads_the_data_stays(argotune: Argotune, api: ApiServer) -> None:
+    """Its annotation is the administrator's, who made it with kubectl."""
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/reads-data"}
+    install(argotune)
+    api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] = dict(role)
+    answer = argotune("install", "--volume-size", "50Gi")
+    assert (answer.code, answer.err) == (0, "")
+    assert api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] == role
+
+
 def test_nodes_that_runs_left_are_looked_for_where_nodes_are_made(
     argotune: Argotune, api: ApiServer
 ) -> None:
