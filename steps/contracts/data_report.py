@@ -198,7 +198,7 @@ class DataReport(_Section, frozen=True, kw_only=True):
         if not cut.rows:
             return f"No row is longer than max_length, {most:,} tokens."
         return (
-            f"max_length, {most:,} tokens, cuts {counted(cut.values, 'token')} of"
+            f"max_length, {most:,} tokens, cuts {counted(cut.values or 0, 'token')} of"
             f" {counted(cut.rows, 'longer row')}: {self.places_text(cut)}."
         )
 
