@@ -125,9 +125,9 @@ the variables of that name on this machine. The step `dataset` alone gets them, 
 | `.dockerconfigjson` | oci; here it is the login of `docker login`, where a Secret is named |
 
 Without keys, S3 and Google are asked for what is public. Instead of keys, Azure and AWS take the
-identity of the service account `argotune-dataset`: annotate it with `azure.workload.identity/client-id`
-or `eks.amazonaws.com/role-arn`. Google's identity of a pod comes from its metadata server, which pods
-of runs do not reach.
+identity of the service account `argotune-dataset`: `argotune install --data-azure-client-id` or
+`--data-aws-role-arn`. Google's identity of a pod comes from its metadata server, which pods of runs do
+not reach.
 
 Hosts inside a private network, those of `AWS_ENDPOINT_URL`, `HF_ENDPOINT` and registries too, must
 be allowed by `argotune install --allow-host`, and claims by `--allow-claim`. A claim is mounted

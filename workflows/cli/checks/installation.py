@@ -88,7 +88,7 @@ def _content(subject: Subject, found: Object) -> Finding:
     """
     values = installed_values(found)
     settings = dataclasses.replace(
-        installed_settings(found, None, None),
+        installed_settings(found, None, {}),
         images_tag=values.get("images-tag"),
         images_digests=digests_of(values),
         # Without those that the next `install` would add.

@@ -21,7 +21,6 @@ from argotune.workflows.cli.installation.objects import (
     CA_CONFIG_MAP,
     CA_KEY,
     CLAIM,
-    CLOUD_ACCOUNTS,
     CLUSTER_KINDS,
     MANAGER,
     TEMPLATE,
@@ -31,6 +30,7 @@ from argotune.workflows.cli.installation.objects import (
 from argotune.workflows.cli.installation.settings import (
     Object,
     Settings,
+    accounts_with_identities,
     installed_settings,
     version_of,
 )
@@ -119,7 +119,7 @@ class Installer:
         return installed_settings(
             template,
             self._find_ours("PersistentVolumeClaim", CLAIM),
-            self._find_ours("ServiceAccount", CLOUD_ACCOUNTS[0]),
+            {name: self._find_ours("ServiceAccount", name) for name in accounts_with_identities()},
         )
 
     def _find_ours(self, kind: str, name: str) -> Object | None:

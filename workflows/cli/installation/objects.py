@@ -40,8 +40,6 @@ GC = collection.NAME
 """Name of the WorkflowTemplate and of the CronWorkflow."""
 TEMPLATES = (TEMPLATE, EVALUATE, SERVE, ROLLBACK, GC)
 """The WorkflowTemplates."""
-CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
-"""Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
 CA_KEY = "ca.crt"
 
@@ -100,13 +98,14 @@ def _set(document: Object, settings: Settings) -> Object:
     if document["kind"] == "WorkflowTemplate" and "volumeClaimTemplates" in document["spec"]:
         volume = document["spec"]["volumeClaimTemplates"][0]["spec"]
         _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
-    is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
-    if document["kind"] == "ServiceAccount" and is_maker and any(settings.identities.values()):
-        document["metadata"]["annotations"] = {
+    if document["kind"] == "ServiceAccount":
+        found = {
             each.annotation: settings.identities[each.flag.name]
             for each in identities()
-            if settings.identities.get(each.flag.name)
+            if document["metadata"]["name"] in each.accounts
+            and settings.identities.get(each.flag.name)
         }
+        document["metadata"] |= {"annotations": found} if found else {}
     pull_secret = settings.run_settings.get("image-pull-secret")
     if document["kind"] == "ServiceAccount" and pull_secret:
         document["imagePullSecrets"] = [{"name": pull_secret}]

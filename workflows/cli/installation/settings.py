@@ -79,8 +79,8 @@ class Settings:
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
-    """Identities towards a cloud of the pods that make and delete nodes, by the flag's name. A
-    missing one is as it is installed, and an empty one means none."""
+    """Identities of pods towards clouds, by the flag's name. A missing one is as it is installed,
+    and an empty one means none."""
     run_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of all runs that are flags of `argotune install`, by name; a missing one is as it is
     installed."""
@@ -239,9 +239,9 @@ class Settings:
 
 
 def installed_settings(
-    template: Object | None, claim: Object | None, account: Object | None
+    template: Object | None, claim: Object | None, accounts: Mapping[str, Object | None]
 ) -> Settings:
-    """Read an installation's choices from its WorkflowTemplate, claim and account that makes nodes.
+    """Read an installation's choices from its WorkflowTemplate, claim and accounts by name.
 
     A tag that is the version of the templates is not among them, because it follows the version,
     nor are the digests, which belong to the tag. Neither is the certificate authority, whose
@@ -277,14 +277,22 @@ def installed_settings(
             "models_storage_class": spec.get("storageClassName"),
             "models_access_mode": spec["accessModes"][0],
         }
-    if account is not None:
-        annotations = account["metadata"].get("annotations") or {}
-        found["identities"] = {
-            each.flag.name: annotations[each.annotation]
-            for each in identities()
-            if each.annotation in annotations
-        }
+    annotations = {
+        name: account["metadata"].get("annotations") or {}
+        for name, account in accounts.items()
+        if account is not None
+    }
+    found["identities"] = {
+        each.flag.name: of_account[each.annotation]
+        for each in identities()
+        if each.annotation in (of_account := annotations.get(each.accounts[0], {}))
+    }
     return Settings(**found)
+
+
+def accounts_with_identities() -> list[str]:
+    """List the accounts from whose annotations `installed_settings` reads the identities."""
+    return sorted({each.accounts[0] for each in identities()})
 
 
 def _truth(text: str | None) -> bool | None:

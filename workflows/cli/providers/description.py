@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from argotune.workflows.workspace.planned import Planned
 
 
+NODE_ACCOUNTS = ("argotune-provision", "argotune-release")
+"""Accounts of the pods that make and delete nodes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flag:
     """A flag of a command; its value is a text."""
@@ -41,7 +45,7 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The identity towards a cloud of the pods that make and delete nodes.
+    """An identity of pods towards a cloud.
 
     It is an annotation of their accounts, which a flag of `argotune install` sets.
     """
@@ -49,6 +53,7 @@ class Identity:
     flag: Flag
     annotation: str
     value: ValueType
+    accounts: tuple[str, ...] = NODE_ACCOUNTS
 
 
 @dataclass(frozen=True, kw_only=True)

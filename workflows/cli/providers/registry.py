@@ -9,6 +9,7 @@ import importlib
 
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.providers.aks.settings import AKS
+from argotune.workflows.cli.providers.data import DATA_IDENTITIES
 from argotune.workflows.cli.providers.description import Entry, Identity, ProviderCommands
 
 ENTRIES = {
@@ -32,5 +33,6 @@ def load_commands(name: str) -> ProviderCommands:
 
 
 def identities() -> tuple[Identity, ...]:
-    """List the identities of all clouds."""
-    return tuple(each.identity for each in ENTRIES.values() if each.identity is not None)
+    """List the identities towards all clouds: those that make nodes, and those that read data."""
+    of_nodes = (each.identity for each in ENTRIES.values() if each.identity is not None)
+    return (*of_nodes, *DATA_IDENTITIES)

@@ -282,12 +282,34 @@ def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServ
 
 
 def test_the_identity_that_reads_the_data_stays(argotune: Argotune, api: ApiServer) -> None:
-    """Its annotation is the administrator's, who made it with kubectl."""
+    def annotations(account: str) -> dict[str, str]:
+        metadata = api.named(f"serviceaccounts/argotune-{account}")["metadata"]
+        return dict(metadata.get("annotations") or {})
+
+    role = "arn:aws:iam::123456789012:role/team/reads-data"
+    clouds = {
+        "azure.workload.identity/client-id": CLIENT_ID,
+        "eks.amazonaws.com/role-arn": role,
+    }
+    install(argotune, f"--data-aws-role-arn={role}", f"--data-azure-client-id={CLIENT_ID}")
+    assert annotations("dataset") == clouds
+    assert annotations("provision") == annotations("step") == {}
+    answer = argotune("install", "--volume-size", "50Gi")
+    assert (answer.code, answer.err) == (0, "")
+    assert annotations("dataset") == clouds
+    assert argotune("install", "--data-azure-client-id=").code == 0
+    assert annotations("dataset") == {"eks.amazonaws.com/role-arn": role}
+    answer = argotune("install", "--data-aws-role-arn=reads-data")
+    assert answer.errors == [
+        "--data-aws-role-arn 'reads-data': accepted is arn:aws:iam::ACCOUNT:role/NAME"
+    ]
+
+
+def test_an_identity_that_kubectl_gave_stays(argotune: Argotune, api: ApiServer) -> None:
     role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/reads-data"}
     install(argotune)
     api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] = dict(role)
-    answer = argotune("install", "--volume-size", "50Gi")
-    assert (answer.code, answer.err) == (0, "")
+    assert argotune("install", "--volume-size", "50Gi").code == 0
     assert api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] == role
 
 

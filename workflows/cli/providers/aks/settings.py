@@ -13,6 +13,11 @@ LOCATION = "aks-location"
 AZURE_CLIENT_ID = "azure.workload.identity/client-id"
 """Annotation of an account: the identity of its pods towards Azure."""
 
+CLIENT_ID = ValueType(
+    accepted="the client ID of a managed identity, `az identity show --query clientId`",
+    check=lambda text: _UUID.fullmatch(text) is not None,
+)
+
 AKS = Entry(
     name="aks",
     module="aks.commands",
@@ -22,10 +27,7 @@ AKS = Entry(
             help="Managed identity that makes agent pools; '' is none.",
         ),
         annotation=AZURE_CLIENT_ID,
-        value=ValueType(
-            accepted="the client ID of a managed identity, `az identity show --query clientId`",
-            check=lambda text: _UUID.fullmatch(text) is not None,
-        ),
+        value=CLIENT_ID,
     ),
     plan_flags=(Flag(name=LOCATION, help="Azure region; default: the cluster's."),),
     is_foreseen_unasked=True,
