@@ -224,17 +224,22 @@ def _steps(steps: RunSteps, tokens: int) -> Steps:
 
 
 def histogram(lengths: npt.NDArray[np.int32]) -> list[Bin]:
-    """At most 20 bins of one width, which is 1, 2 or 5 times a power of ten, from 0 on."""
+    """At most 20 bins of one width, which is 1, 2 or 5 times a power of ten.
+
+    The first has the shortest row, for where rows are alike most bins from 0 on would be empty.
+    """
+    shortest, longest = int(lengths.min()), int(lengths.max())
     width = next(
         width
         for power in range(10)
         for width in (10**power, 2 * 10**power, 5 * 10**power)
-        if int(lengths.max(initial=0)) < width * _MOST_BARS
+        if longest // width - shortest // width < _MOST_BARS
     )
-    counts = np.bincount(lengths // width)
+    start = shortest // width
+    counts = np.bincount(lengths // width - start)
     return [
         Bin(first=index * width, last=(index + 1) * width - 1, rows=count)
-        for index, count in enumerate(counts.tolist())
+        for index, count in enumerate(counts.tolist(), start)
     ]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from argotune.steps.contracts.data_report import Bin, Finding, Place
+from argotune.steps.contracts.data_report import Finding, Place
 from argotune.steps.contracts.steps_of_run import steps_of_run
 from argotune.steps.dataset.findings import Findings, histogram
 from argotune.steps.dataset.token_counts import Judged, TokenCounts
@@ -133,11 +133,23 @@ def test_without_a_tokenizer_there_are_no_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("lengths", "bins", "width"),
-    [([0], 1, 1), ([19], 20, 1), ([20], 11, 2), ([99], 20, 5), ([1_000_000], 11, 100_000)],
+    [
+        ([0], 1, 1),
+        ([0, 19], 20, 1),
+        ([0, 20], 11, 2),
+        ([0, 99], 20, 5),
+        ([0, 1_000_000], 11, 100_000),
+        ([1_000_000], 1, 1),
+        ([20, 21, 23], 4, 1),
+        ([205, 305], 11, 10),
+    ],
 )
 def test_histogram_has_at_most_twenty_round_bins(lengths: list[int], bins: int, width: int) -> None:
     found = histogram(np.array(lengths, dtype=np.int32))
     assert len(found) == bins
-    assert found[0] == Bin(first=0, last=width - 1, rows=lengths.count(0))
-    assert found[-1].first <= lengths[0] <= found[-1].last
-    assert found[-1].rows == 1
+    assert {each.last - each.first + 1 for each in found} == {width}
+    assert all(each.first % width == 0 for each in found)
+    for bin_, length in ((found[0], min(lengths)), (found[-1], max(lengths))):
+        assert bin_.first <= length <= bin_.last
+        assert bin_.rows >= 1
+    assert sum(each.rows for each in found) == len(lengths)
