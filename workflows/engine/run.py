@@ -176,9 +176,11 @@ def _prepared(documents: list[JsonObject], options: Options) -> _Prepared:
     if options.entrypoint is not None:
         workflow["spec"]["entrypoint"] = options.entrypoint
     spec = copied(executed_spec(workflow, catalog))
-    _add_metadata(workflow, spec)
+    _add_metadata(workflow, _metadata_of(spec))
     known = workflow_variables(workflow, {**spec, "arguments": {}})
     resolve_parameter_values(spec, options.parameters, known, catalog.config_maps)
+    # A parameter's value may name a label, and a label's value a parameter.
+    _add_metadata(workflow, _expanded_metadata(workflow, spec))
     _add_computed_labels(workflow, spec)
     problems = problems_of(
         workflow, spec, catalog, given=options.parameters, runtime=_runtime(options),
@@ -213,11 +215,24 @@ def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loo
     return _loop(workflow, spec, catalog, options, state)
 
 
-def _add_metadata(workflow: JsonObject, spec: JsonObject) -> None:
-    """Add the labels and annotations of `workflowMetadata` to the workflow's own."""
+def _metadata_of(spec: JsonObject) -> JsonObject:
+    """The labels and annotations of `workflowMetadata`."""
+    given = spec.get("workflowMetadata") or {}
+    return {key: given.get(key) or {} for key in ("labels", "annotations")}
+
+
+def _expanded_metadata(workflow: JsonObject, spec: JsonObject) -> JsonObject:
+    try:
+        found: JsonObject = substitute(_metadata_of(spec), workflow_variables(workflow, spec))
+    except ExpressionError as error:
+        raise EngineError([f"spec.workflowMetadata: {error}"]) from None
+    return found
+
+
+def _add_metadata(workflow: JsonObject, added: JsonObject) -> None:
+    """Add labels and annotations to the workflow's own."""
     metadata = workflow["metadata"]
-    for key in ("labels", "annotations"):
-        values = (spec.get("workflowMetadata") or {}).get(key) or {}
+    for key, values in added.items():
         metadata[key] = {**(metadata.get(key) or {}), **values}
 
 

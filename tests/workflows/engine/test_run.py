@@ -80,6 +80,22 @@ def test_the_record_is_the_workflow_object(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "pods" / "wf").exists()
 
 
+def test_labels_and_annotations_of_a_run_may_name_its_parameters(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: echo
+  workflowMetadata:
+    labels: {asked: "{{workflow.parameters.text}}"}
+    annotations: {title: "{{workflow.name}} says {{workflow.parameters.text}}"}
+  arguments: {parameters: [{name: text, value: hi}]}
+  templates:"""
+        + ECHO,
+        tmp_path,
+    )
+    assert finished["metadata"]["labels"]["asked"] == "hi"
+    assert finished["metadata"]["annotations"]["title"] == "wf says hi"
+
+
 def test_the_outline_is_the_record_without_specs_and_inputs(tmp_path: Path) -> None:
     run_spec(
         "  entrypoint: echo\n  arguments: {parameters: [{name: text, value: hi}]}\n  templates:"
