@@ -32,6 +32,7 @@ from argotune.workflows.cli.remote.runs import (
     whole_run,
 )
 from argotune.workflows.cli.remote.schedules import find_schedules, schedule_named
+from argotune.workflows.cli.remote.service_obstacles import service_obstacles
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
@@ -317,6 +318,7 @@ def _print_service(cluster: Cluster, screen: Console, name: str, service: Object
     ready = service.get("status", {}).get("readyReplicas") or 0
     for line in (
         f"service: http://{host}.{namespace}.svc, {ready} of {wanted} ready",
+        *(f"  {line}" for line in service_obstacles(cluster, service)),
         *([f"model in requests: {name}, which joined the service {host}"] if name != host else []),
         *([f"adapters that joined it: {', '.join(others)}"] if others else []),
         f'ask it: argotune chat {name} "A question" {cluster.flags}',

@@ -6,10 +6,13 @@ import base64
 import gzip
 import json
 import signal
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
+from argotune.steps.contracts.service_note import NOTE, Note
+from argotune.steps.nodes.made_node import NODE_ANNOTATION, MadeNode, row_of_node
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import (
     NAME,
@@ -98,6 +101,53 @@ def test_a_service_outlives_its_run(argotune: Argotune, cluster: Cluster) -> Non
     answer = argotune(*HERE, "old")
     assert answer.code == 0
     assert answer.out.splitlines() == [line.replace("my-model", "old") for line in SERVICE]
+
+
+def test_a_service_says_that_its_gpu_has_a_run(argotune: Argotune, cluster: Cluster) -> None:
+    for replicas, how in ((0, "it is down"), (1, "it answers on a CPU")):
+        service = service_of("my-model", ready=replicas)
+        service["spec"]["replicas"] = replicas
+        note = Note(template={}, replicas=1, run="uid")
+        service["metadata"]["annotations"] = {NOTE: note.text()}
+        cluster.put(service)
+        assert argotune(*HERE, "my-model").out.splitlines()[1] == (
+            f"  its GPU has a run of the workspace, and {how} until that has ended"
+        )
+
+
+def test_a_service_whose_node_broke_says_so_and_what_to_do(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    node = MadeNode(
+        placement="Standard_NC24ads_A100_v4 regular",
+        price_usd_per_hour=3.67,
+        since=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    service = service_of("my-model", ready=0)
+    service["metadata"]["annotations"] = {NODE_ANNOTATION: json.dumps(row_of_node(node))}
+    cluster.put(service)
+    message = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."
+    cluster.pods = [
+        {
+            "metadata": {
+                "name": f"my-model-{number}",
+                "namespace": "team-a",
+                "labels": {"argotune.dev/service": "my-model"},
+            },
+            "status": {
+                "conditions": [{"type": "PodScheduled", "status": "False", "message": message}]
+            },
+        }
+        for number in range(2)
+    ]
+    wanted = [
+        f"  a server waits for a node: {message}",
+        "  its own node, Standard_NC24ads_A100_v4 regular, is gone or takes no pod, and nothing"
+        " replaces it: the file submitted again makes another, and this one goes",
+    ]
+    assert argotune(*HERE, "my-model").out.splitlines()[1:3] == wanted
+    cluster.faults = [Fault("GET", "/pods", 403, times=9)]
+    assert argotune(*HERE, "my-model").out.splitlines()[1].startswith("ask it: ")
 
 
 def test_the_newest_run_of_a_workspace_counts(argotune: Argotune, cluster: Cluster) -> None:
