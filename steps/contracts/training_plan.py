@@ -207,6 +207,10 @@ class Watch(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest sample answer, tokens."""
 
 
+MOST_BATCH_TOKENS = 32_768
+"""Of one batch of answers: more at once are no faster, and a check of 32 rows seldom has more."""
+
+
 class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The user's own checks of the adapter's answers, beside its losses."""
 
@@ -216,6 +220,8 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Most held-out rows whose prompts are answered for the checks, the first of them."""
     check_tokens: int = 256
     """Longest answer, tokens; a longer one is checked as far as it came."""
+    batch_tokens: int = MOST_BATCH_TOKENS
+    """Most tokens of prompts and answers that are answered at once, by the memory of the GPU."""
 
     @property
     def answer_checks(self) -> list[AnswerCheck]:

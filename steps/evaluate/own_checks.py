@@ -15,9 +15,6 @@ from argotune.steps.evaluate.checks.rows import AnsweredRow, prompt_of
 from argotune.steps.evaluate.checks.run import OpenJudge, judge_opener, run_checks
 from argotune.steps.web.guard import GuardedTransport, UrlPolicy, tls_context
 
-_BATCH_TOKENS = 32_768
-"""Tokens of prompts and answers of one batch: their keys and values take 16 GB with a model of 14
-billion parameters, the weights of 4 bits 8 GB."""
 _MOST_ROWS = 32
 
 
@@ -27,12 +24,17 @@ def answer_in_batches(
     device: Device,
     *,
     most_tokens: int,
+    batch_tokens: int,
     stop_token_ids: Sequence[int],
     on_rows: Callable[[int], None] = lambda _: None,
 ) -> list[Answer]:
-    """Answer many prompts greedily, those of like length together; `on_rows` gets those so far."""
+    """Answer many prompts greedily, those of like length together; `on_rows` gets those so far.
+
+    A batch has at most `batch_tokens` tokens of prompts and answers, unless one alone has more.
+    """
     answers: dict[int, Answer] = {}
-    for batch in _batches([len(question.ids) + most_tokens for question in questions]):
+    lengths = [len(question.ids) + most_tokens for question in questions]
+    for batch in _batches(lengths, batch_tokens):
         found = answer_greedily(
             model,
             [questions[place] for place in batch],
@@ -89,12 +91,12 @@ def prompt_messages(question: Question) -> Sequence[Mapping[str, Any]]:
     return row.messages[: list(learned).index(True)]
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Places of each batch, the longest first, so that a batch has little padding."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
         is_full = len(batch) == _MOST_ROWS
-        if batch and (is_full or (len(batch) + 1) * lengths[batch[0]] > _BATCH_TOKENS):
+        if batch and (is_full or (len(batch) + 1) * lengths[batch[0]] > batch_tokens):
             yield batch
             batch = []
         batch.append(place)

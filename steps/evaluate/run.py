@@ -34,7 +34,7 @@ from argotune.steps.contracts.live_adapter import LiveAdapter, read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.scoring import SCORES_NAME, scores_dir
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
-from argotune.steps.evaluate.answers import Answer, answer_greedily
+from argotune.steps.evaluate.answers import Answer
 from argotune.steps.evaluate.data import Data, held_out_file, read_data
 from argotune.steps.evaluate.decide import (
     FEWEST_ROWS,
@@ -207,11 +207,12 @@ def _measure(
                 batch_tokens=plan.training.micro_batch_tokens,
                 on_rows=reporting(place),
             )
-            answers = answer_greedily(
+            answers = answer_in_batches(
                 model,
                 data.questions[: params.answers],
                 device,
                 most_tokens=params.answer_tokens,
+                batch_tokens=plan.evaluation.batch_tokens,
                 stop_token_ids=data.template.stop_token_ids,
             )
             checked = answer_in_batches(
@@ -219,6 +220,7 @@ def _measure(
                 data.questions[: plan.evaluation.checked_rows if name == "new" else 0],
                 device,
                 most_tokens=plan.evaluation.check_tokens,
+                batch_tokens=plan.evaluation.batch_tokens,
                 stop_token_ids=data.template.stop_token_ids,
             )
             scores = measure_tasks(tasks, name, wrapped)

@@ -53,6 +53,7 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
                     data.questions,
                     device,
                     most_tokens=plan.evaluation.check_tokens,
+                    batch_tokens=plan.evaluation.batch_tokens,
                     stop_token_ids=data.template.stop_token_ids,
                 )
             texts[name] = [data.text(each.ids) for each in found]

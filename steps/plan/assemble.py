@@ -20,6 +20,7 @@ from argotune.steps.contracts.training_plan import (
     Watch,
 )
 from argotune.steps.plan.choose import COMFORTABLE_SHARE, Choice, Job, workers
+from argotune.steps.plan.evaluation_memory import answer_batch_tokens
 from argotune.steps.plan.hardware import GIB, Card
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import needs_gpu
@@ -75,6 +76,7 @@ def assemble(
             checks=list(settings.checks),
             check_rows=settings.check_rows,
             check_tokens=settings.check_tokens,
+            batch_tokens=answer_batch_tokens(job, card),
         ),
         warnings=[*warnings, *_start_warnings(params, settings), *_warnings(job, card, choice)],
     )

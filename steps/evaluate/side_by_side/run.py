@@ -86,6 +86,7 @@ def _measure(
                     data.questions,
                     device,
                     most_tokens=plan.evaluation.check_tokens if checks else _ANSWER_TOKENS,
+                    batch_tokens=plan.evaluation.batch_tokens,
                     stop_token_ids=data.template.stop_token_ids,
                 )
             measured.append(

@@ -124,9 +124,16 @@ def test_answers_in_batches_are_those_of_one_batch(work_dir: Path, model_dir: Pa
     options = {"most_tokens": 3, "stop_token_ids": template.stop_token_ids}
     done: list[int] = []
     with models.using("new") as model:
-        batches = answer_in_batches(model, questions * 2, device, **options, on_rows=done.append)
+        batches = answer_in_batches(
+            model, questions * 2, device, **options, batch_tokens=10_000, on_rows=done.append
+        )
         assert batches[:24] == batches[24:] == answer_greedily(model, questions, device, **options)
-    assert done == [32, 48]
+        assert done == [32, 48]
+        one_by_one = answer_in_batches(
+            model, questions[:3], device, **options, batch_tokens=1, on_rows=done.append
+        )
+    assert one_by_one == batches[:3]
+    assert done[2:] == [1, 2, 3]
 
 
 def test_reference_is_checked_against_the_prompt_before_the_first_learned_answer() -> None:

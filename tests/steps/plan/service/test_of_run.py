@@ -184,6 +184,8 @@ def test_every_preset_fits_every_machine_or_is_refused_for_tuning_and_service(me
                 assert tuning.reason
             else:
                 wanted = replace(anywhere, instance_type=tuning.sku.name)
+                # The longest prompt that evaluate takes, and its longest answer.
+                assert make_plan(wanted).evaluation.batch_tokens >= 2048 + 256
                 outcome = outcome_of_service(wanted, preset)
             outcomes[outcome] += 1
     assert outcomes.total() == len(model_presets()) * len(skus())

@@ -1,0 +1,42 @@
+"""How many tokens the evaluation answers at once on the GPUs that tune.
+
+It has the base as tuning has it, the new adapter and the one in service in float32, and the logits
+of one chunk. Without gradients it needs less than tuning but for the keys and values of the answers
+to the checks, which take what is planned here of the rest.
+"""
+
+from __future__ import annotations
+
+from argotune.presets.sizes import kept_numbers, lora_parameters
+from argotune.steps.contracts.served import KEYS_AND_VALUES_SHARE
+from argotune.steps.contracts.training_plan import MOST_BATCH_TOKENS
+from argotune.steps.plan.choose import Job, workers
+from argotune.steps.plan.hardware import Card
+from argotune.steps.plan.memory import (
+    BFLOAT16_BYTES,
+    CHUNK_BYTES,
+    CHUNK_TOKENS,
+    CONTEXT_BYTES,
+    GB,
+    weights_bytes,
+)
+
+_ADAPTERS = 2
+_FLOAT32_BYTES = 4
+
+
+def answer_batch_tokens(job: Job, card: Card) -> int:
+    """Most tokens of prompts and answers of one batch; one answer alone may have more."""
+    if card.usable_gb is None:
+        return MOST_BATCH_TOKENS
+    architecture, family, settings = job.preset.architecture, job.preset.family, job.settings
+    weights = weights_bytes(architecture, family, job.method)
+    if settings.shard:
+        # Its blocks are spread over the GPUs, and so are their keys and values.
+        weights /= workers(settings, card)
+    adapter = _FLOAT32_BYTES * lora_parameters(architecture, family, job.targets, settings.r)
+    logits = CHUNK_TOKENS * CHUNK_BYTES * architecture.vocab_size
+    free = card.usable_gb * GB - weights - _ADAPTERS * adapter - logits - CONTEXT_BYTES
+    token_bytes = BFLOAT16_BYTES * kept_numbers(architecture)
+    tokens = int(KEYS_AND_VALUES_SHARE * free // token_bytes)
+    return max(1, min(MOST_BATCH_TOKENS, tokens))
