@@ -23,7 +23,7 @@ NOTE = "argotune.dev/before-deploy"
 class Note:
     """What answered last."""
 
-    template: Object
+    template: dict[str, Any]
     """Its pod template."""
     replicas: int
     run: str = ""

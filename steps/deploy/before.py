@@ -61,7 +61,7 @@ def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
         _check_joined(deployed, note.template, params)
     return Before(
         existed=frozenset(old),
-        template=dict(note.template) if note is not None else None,
+        template=note.template if note is not None else None,
         replicas=_replicas(params, deployed, note),
         old_replicas=note.replicas if note is not None else 0,
         run=note.run if note is not None else "",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from argotune.steps.cluster.kube import Kube, Object, connect
 from argotune.steps.common.clock import REAL_CLOCK, Clock
@@ -83,7 +84,9 @@ def provider(settings: object) -> ExistingProvider:
     return ExistingProvider()
 
 
-def fits_without(kube: Kube, request: NodeRequest, is_gone: Callable[[Object], bool]) -> bool:
+def fits_without(
+    kube: Kube, request: NodeRequest, is_gone: Callable[[Mapping[str, Any]], bool]
+) -> bool:
     """Whether a node would fit if some of the pods were gone."""
     pods = [pod for pod in pods_of_others(kube, request) or [] if not is_gone(pod)]
     return any(not problems_of(node, pods, request) for node in _nodes(kube, request))

@@ -389,6 +389,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "cors-origins": "[]",
         "requests-per-minute": "0",
         "serve-with": "",
+        "service-during-tuning": "wait",
         "service-gpus": "",
     }
 
