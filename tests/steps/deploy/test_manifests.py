@@ -189,6 +189,10 @@ def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
         # A plan of no GPU; the service is told to need none, so any node will do.
         ({"gpus": 0, "service_gpus": 0, "node_selector": '{"pool": "gpu"}'}, None),
         ({"service_gpus": 0, "label_selector": "a=b"}, {"a": "b"}),
+        (
+            {"node_selector": '{"pool": "gpu"}', "instance_type": "NC24", "label_selector": "a=b"},
+            {"a": "b", "node.kubernetes.io/instance-type": "NC24"},
+        ),
     ],
 )
 def test_the_service_goes_where_it_is_told_else_to_nodes_like_the_one_that_tuned(

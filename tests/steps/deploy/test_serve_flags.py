@@ -39,6 +39,13 @@ def test_the_pod_starts_the_server_with_its_flags() -> None:
     assert serve.drain_seconds >= serve.timeout_seconds
 
 
+def test_the_pod_gets_bits_and_context_of_the_plan() -> None:
+    wanted = params(load_in_4bit=True, max_length=4096)
+    pod = deployment(wanted, AdapterImage(reference=REFERENCE))["spec"]["template"]["spec"]
+    serve = parse(pod["containers"][0]["args"])
+    assert (serve.load_in_4bit, serve.max_length) == (True, 4096)
+
+
 def test_the_process_is_started_with_the_servers_flags() -> None:
     wanted = params(target="process", services_dir=Path("/services"))
     serve = parse(flags_of(wanted, Path("/services/phi/adapter-1"), Path("/services/phi"), 7))

@@ -30,10 +30,12 @@ from argotune.steps.contracts.services import (
     process_started,
     write_record,
 )
+from argotune.steps.contracts.serving import ServingContract
 from argotune.steps.deploy.join_process import join_process
 from argotune.steps.deploy.params import Params as DeployParams
 from argotune.steps.deploy.service_files import write_service_files
 from argotune.steps.push.layout import write_image
+from argotune.steps.serve.engine.interface import Engine
 from argotune.steps.serve.load import load_engine
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
@@ -262,6 +264,19 @@ def test_an_adapters_directory_that_is_not_there_is_said(tuned: Tuned, tmp_path:
 def test_without_a_contract_it_does_not_start(tuned: Tuned) -> None:
     with pytest.raises(PermanentError, match=r"serving\.json: No such file or directory"):
         serve(params(tuned, adapter_dir=tuned.model_dir), load_engine)
+
+
+def test_the_context_is_at_most_what_was_planned(tuned: Tuned) -> None:
+    seen: list[int] = []
+
+    def refuse(params: Params, contract: ServingContract, tokenizer: object) -> Engine:
+        seen.append(contract.max_length)
+        raise PermanentError("seen enough")
+
+    for most in (64, 10**6):
+        with pytest.raises(PermanentError, match="seen enough"):
+            serve(params(tuned, max_length=most), refuse)
+    assert seen == [64, tuned.contract.max_length]
 
 
 def test_weights_in_other_formats_are_not_read(tuned: Tuned, tmp_path: Path) -> None:
