@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from argotune.steps.accelerator.cuda import TORCH, Cuda, Gpu
 from argotune.steps.common import log
+from argotune.steps.common.driver import OLDEST_DRIVER
 from argotune.steps.common.errors import PermanentError
 
 _ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 _P2P = "NCCL_P2P_DISABLE"
-_OLDEST_DRIVER = {12: 525, 13: 580}
-"""Oldest NVIDIA driver for each major version of CUDA (CUDA Toolkit release notes, table 2)."""
 _USABLE_SHARE = 15 / 16
 """ECC takes a sixteenth of the memory of a card with GDDR6; drivers keep less."""
 _GIB = 2**30
@@ -86,7 +85,7 @@ def _driver_advice(cuda: Cuda) -> str:
     """The driver that torch needs beside the one that is here; empty if it is new enough."""
     if cuda.built_for is None:
         return "; this torch is built without CUDA: install the one that the lock file names"
-    needed, here = _OLDEST_DRIVER.get(int(cuda.built_for.split(".")[0])), cuda.driver_version()
+    needed, here = OLDEST_DRIVER.get(int(cuda.built_for.split(".")[0])), cuda.driver_version()
     if needed is None or (here is not None and int(here.split(".")[0]) >= needed):
         return ""
     there = f"this node has {here}" if here else "this node shows none"

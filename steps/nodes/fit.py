@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, is_tolerated
+from argotune.steps.common.driver import driver_problem
 from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.resources import NOTHING, Resources, requests_of, shortages
@@ -15,10 +17,15 @@ Object = Mapping[str, Any]
 GPU_PRODUCT = "nvidia.com/gpu.product"
 """Labels of NVIDIA's GPU feature discovery, which the GPU operator brings."""
 _GPU_MEMORY = "nvidia.com/gpu.memory"
+_DRIVER = ("nvidia.com/cuda.driver-version.full", "nvidia.com/cuda.driver.major")
+"""Labels of the same with the driver's version; older ones have the second alone."""
+OWN_GPU_MEMORY = "argotune.dev/gpu-memory-gib"
+"""Label by which an administrator gives the memory of one GPU, where nothing finds it out."""
+_SIZE = re.compile(r"[1-9][0-9]{0,3}(\.[0-9]+)?")
 _PLUGIN = "nvidia-device-plugin"
 """Part of the pod names of NVIDIA's chart and manifest, of the GPU operator and of Kaito's
 chart."""
-_MIB_BYTES = 1024 * 1024
+_GIB_BYTES = 2**30
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 _CONDITION_TAINTS = "node.kubernetes.io/"
 """Taints of this prefix repeat the node's conditions and its `unschedulable`."""
@@ -81,6 +88,21 @@ def gpu_name(node: Object) -> str:
     return str(labels.get(GPU_PRODUCT) or f"GPU ({labels.get(INSTANCE_TYPE, 'model unknown')})")
 
 
+def gpu_memory_gib(node: Object) -> float | None:
+    """Memory of one GPU by the node's labels, GiB; None where they do not say."""
+    labels = _labels(node)
+    found, own = str(labels.get(_GPU_MEMORY, "")), str(labels.get(OWN_GPU_MEMORY, ""))
+    if found.isdigit():
+        return round(int(found) / 1024, 2)
+    return float(own) if _SIZE.fullmatch(own) else None
+
+
+def driver_of(node: Object) -> str | None:
+    """Version of the NVIDIA driver by the node's labels; None where they do not say."""
+    labels = _labels(node)
+    return next((str(labels[key]) for key in _DRIVER if key in labels), None)
+
+
 def not_ready(node: Object) -> str:
     """Say why the node is not Ready; empty where it is."""
     ready = _conditions(node).get("Ready", {"status": "Unknown"})
@@ -133,9 +155,12 @@ def _gpu_problems(node: Object, pods: Sequence[Object], request: NodeRequest) ->
     elif (free := free_gpus(node, pods)) < request.gpus:
         takers = [_name(pod) for pod in _on(node, pods) if gpus_of(pod)]
         yield f"{free} of {allocatable} GPU(s) free, taken by {', '.join(takers)}"
-    memory_gb = _gpu_memory_gb(node)
+    memory_gib = gpu_memory_gib(node)
+    memory_gb = None if memory_gib is None else memory_gib * _GIB_BYTES / 1e9
     if memory_gb is not None and memory_gb < request.gpu_memory_gb:
         yield f"{memory_gb:.1f} GB of GPU memory, {request.gpu_memory_gb:.1f} GB needed"
+    if problem := driver_problem(driver_of(node)):
+        yield problem
 
 
 def _resource_problems(node: Object, pods: Sequence[Object], request: NodeRequest) -> Iterator[str]:
@@ -159,11 +184,6 @@ def _plugin_problem(node: Object, pods: Sequence[Object]) -> str:
         )
     states = [f"{_name(pod)} is {pod['status'].get('phase', 'Unknown')}" for pod in plugins]
     return f"device plugin {', '.join(states)}; its log shows what it lacks, such as the driver"
-
-
-def _gpu_memory_gb(node: Object) -> float | None:
-    text = str(_labels(node).get(_GPU_MEMORY, ""))
-    return int(text) * _MIB_BYTES / 1e9 if text.isdigit() else None
 
 
 def _on(node: Object, pods: Sequence[Object]) -> list[Object]:

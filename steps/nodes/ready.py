@@ -15,11 +15,13 @@ from datetime import datetime
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
+from argotune.steps.common.driver import driver_problem
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.nodes.errors import PlacementRefused
 from argotune.steps.nodes.fit import (
     Object,
     device_plugins,
+    driver_of,
     gpu_count,
     gpu_name,
     problems_of,
@@ -58,8 +60,9 @@ def wait_for_gpus(
     """Wait until the node's GPUs can be allocated on two looks, and return the node.
 
     `before_look` may raise an error that ends the wait earlier, such as that of a deleted node.
-    Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where the
-    device plugin is missing, because every other node would lack it too.
+    Raises PlacementRefused at the deadline of the request's GPU phase and for a driver that is too
+    old for the images, and PermanentError where the device plugin is missing, because every other
+    node would lack it too.
     """
     wanted = replace(request, instance_types=(placement.instance_type,), labels={})
     phase = waiting.phase("no usable GPU (gpu-timeout-seconds)", request.gpu_timeout_seconds)
@@ -104,7 +107,10 @@ def why_not_usable(
 ) -> str:
     """Say why the GPUs of no node with these labels can be allocated; empty where one's can."""
     wanted = replace(request, instance_types=(placement.instance_type,), labels={})
-    return _look_for_gpus(kube, wanted, labels)[1]
+    try:
+        return _look_for_gpus(kube, wanted, labels)[1]
+    except PlacementRefused as error:
+        return str(error)
 
 
 def pods_of_others(kube: Kube, request: NodeRequest) -> Sequence[Object] | None:
@@ -145,7 +151,10 @@ def _look_for_node(kube: Kube, labels: Mapping[str, str]) -> tuple[Object | None
 def _look_for_gpus(
     kube: Kube, wanted: NodeRequest, labels: Mapping[str, str]
 ) -> tuple[Object | None, str, bool]:
-    """Return the node, or why it is not usable, and whether the device plugin is missing."""
+    """Return the node, or why it is not usable, and whether the device plugin is missing.
+
+    Raises PlacementRefused for a driver that is too old: waiting brings no other.
+    """
     try:
         nodes = kube.nodes(selector_text(labels))
         pods = pods_of_others(kube, wanted)
@@ -153,6 +162,8 @@ def _look_for_gpus(
         return None, str(error), False
     reasons, lacks_plugin = [], False
     for node in nodes:
+        if old := driver_problem(driver_of(node)):
+            raise PlacementRefused(f"{node['metadata']['name']}: {old}", alike=("instance_type",))
         problems = problems_of(node, pods or [], wanted)
         if not problems:
             return node, "", False

@@ -177,6 +177,18 @@ def test_our_taints_and_soft_ones_do_not_matter() -> None:
             node(labels={"nvidia.com/gpu.memory": "15360"}),
             "16.1 GB of GPU memory, 20.0 GB needed",
         ),
+        (
+            node(labels={"argotune.dev/gpu-memory-gib": "16"}),
+            "17.2 GB of GPU memory, 20.0 GB needed",
+        ),
+        (
+            node(labels={"nvidia.com/cuda.driver-version.full": "570.237"}),
+            "NVIDIA driver 570.237, 580 or later needed (CUDA 13)",
+        ),
+        (
+            node(labels={"nvidia.com/cuda.driver.major": "535"}),
+            "NVIDIA driver 535, 580 or later needed (CUDA 13)",
+        ),
     ],
 )
 def test_what_a_node_lacks_is_said(found: Object, reason: str) -> None:

@@ -128,6 +128,18 @@ def test_gpus_that_cannot_be_used_say_why(found: Object, reason: str) -> None:
     assert str(caught.value) == f"no usable GPU (gpu-timeout-seconds) after 30 s: {reason}"
 
 
+def test_a_driver_that_is_too_old_is_refused_at_once_and_so_is_the_machine() -> None:
+    labels = {**LABELS, "nvidia.com/cuda.driver-version.full": "570.237"}
+    wait = Wait(Cluster(nodes=[node(labels=labels)]))
+    with pytest.raises(PlacementRefused) as caught:
+        wait.for_gpus()
+    assert str(caught.value) == "n: NVIDIA driver 570.237, 580 or later needed (CUDA 13)"
+    assert wait.sleeps == []
+    in_another_zone = replace(PLACEMENT, zone="2")
+    assert caught.value.rules_out(PLACEMENT, in_another_zone)
+    assert not caught.value.rules_out(PLACEMENT, replace(PLACEMENT, instance_type="Other"))
+
+
 def test_a_gpu_that_the_runs_own_pod_has_taken_is_there() -> None:
     """The tune pod waits for the successor of a lost node and is there before the second look."""
     wait = Wait(Cluster(nodes=[node()], pods=[tune_pod("fit-x2b")]))

@@ -8,7 +8,8 @@ from typing import Any
 from argotune.presets.loader import skus
 from argotune.steps.cluster.kube import Object
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
-from argotune.steps.nodes.fit import gpu_count, gpu_name, problems_of
+from argotune.steps.common.driver import NEEDED_DRIVER
+from argotune.steps.nodes.fit import driver_of, gpu_count, gpu_name, problems_of
 from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
@@ -107,6 +108,13 @@ def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
     else:
         texts = [f"{name}: {', '.join(found)}" for name, found in lacks.items()]
         yield _nothing_fits(subject, f"no GPU node fits: {'; '.join(texts[:_MOST_NODES])}")
+    silent = [_name(node) for node in fitting if driver_of(node) is None]
+    if silent:
+        yield info(
+            f"the NVIDIA driver of {', '.join(silent[:_MOST_NODES])} is not known, for want of the "
+            f"labels of GPU feature discovery; the images need {NEEDED_DRIVER} or later",
+            "look it up by nvidia-smi there; with an older one tune and the server fail at once",
+        )
     for name, found in list(lacks.items())[:_MOST_NODES]:
         if found and fitting:
             yield info(f"node {name} does not fit: {', '.join(found)}")

@@ -12,7 +12,8 @@ import yaml
 from argotune.presets.loader import skus
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common import strict_yaml
-from argotune.steps.nodes.fit import GPU_PRODUCT, gpu_count
+from argotune.steps.common.driver import driver_problem
+from argotune.steps.nodes.fit import GPU_PRODUCT, driver_of, gpu_count, gpu_memory_gib
 from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.plan.planning import OWN_SECTION, ROOT, Card, choose, read_request
@@ -21,9 +22,8 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.read import plan_params
 
-_MEMORY_MIB = "nvidia.com/gpu.memory"
 _COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
-"""Labels of NVIDIA's GPU feature discovery."""
+"""Label of NVIDIA's GPU feature discovery."""
 _FIRST_WITH_BFLOAT16 = 8
 
 
@@ -79,22 +79,20 @@ def _gpus(cluster: Cluster, labels: Mapping[str, str]) -> list[_Found]:
 
 
 def _gpu_of(node: Object) -> _Found | None:
-    """Return the GPU by NVIDIA's labels, else by the cloud's label of the machine.
+    """Return the GPU by the node's labels of it, else by the cloud's label of the machine.
 
-    Returns None for a GPU that does not compute in bfloat16 or whose memory is unknown.
+    Returns None for a GPU that does not compute in bfloat16, whose driver is too old for the
+    images, or whose memory is unknown.
     """
     labels = node["metadata"].get("labels") or {}
     if not gpu_count(node, "capacity"):
         return None
     machine = str(labels.get(INSTANCE_TYPE, "")).casefold()
     sku = next((each for each in skus() if each.name.casefold() == machine), None)
-    memory, major = str(labels.get(_MEMORY_MIB, "")), str(labels.get(_COMPUTE_MAJOR, ""))
-    if memory.isdigit():
-        memory_gib = round(int(memory) / 1024, 2)
-    elif sku is not None:
-        memory_gib = sku.gpu_memory_gib
-    else:
+    memory_gib = gpu_memory_gib(node) or (sku.gpu_memory_gib if sku else None)
+    if memory_gib is None or driver_problem(driver_of(node)):
         return None
+    major = str(labels.get(_COMPUTE_MAJOR, ""))
     is_too_old = major.isdigit() and int(major) < _FIRST_WITH_BFLOAT16
     if is_too_old or (sku is not None and not sku.bfloat16):
         return None

@@ -131,8 +131,9 @@ def login(logins: dict[str, str], name: str = "argotune-push", **changes: Any) -
 
 def node(name: str, *, gpus: int = 1, **changes: Any) -> Object:
     capacity = {GPU: str(gpus)} if gpus else {}
+    driver = {"nvidia.com/cuda.driver-version.full": changes.get("driver", "580.95.05")}
     return {
-        **manifest("v1", "Node", name, labels=changes.get("labels", {})),
+        **manifest("v1", "Node", name, labels=(driver if gpus else {}) | changes.get("labels", {})),
         "spec": {"taints": changes.get("taints", [])},
         "status": {
             "conditions": [{"type": "Ready", "status": "True"}],

@@ -42,6 +42,24 @@ def test_a_node_that_does_not_fit_beside_one_that_does() -> None:
     ]
 
 
+def test_a_node_whose_driver_is_too_old_for_the_images_does_not_fit() -> None:
+    cluster = cluster_of(node("gpu-1"), node("gpu-2", driver="570.237"))
+    assert messages(look(cluster, gpus.nodes)) == [
+        "ok: GPU nodes that fit: gpu-1 (1 x GPU (model unknown))",
+        "info: node gpu-2 does not fit: NVIDIA driver 570.237, 580 or later needed (CUDA 13)",
+    ]
+
+
+def test_a_driver_that_no_label_tells_is_said_to_be_unknown() -> None:
+    silent = node("gpu-1")
+    del silent["metadata"]["labels"]["nvidia.com/cuda.driver-version.full"]
+    assert messages(look(cluster_of(silent), gpus.nodes)) == [
+        "ok: GPU nodes that fit: gpu-1 (1 x GPU (model unknown))",
+        "info: the NVIDIA driver of gpu-1 is not known, for want of the labels of GPU feature "
+        "discovery; the images need 580 or later",
+    ]
+
+
 def test_no_node_fits() -> None:
     (found,) = look(cluster_of(node("gpu-1")), gpus.nodes, needs=needs(gpus=2))
     assert (found.level, found.message) == (
