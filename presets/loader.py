@@ -55,10 +55,15 @@ def sku_catalogs(folder: Path = _SKUS_DIR) -> tuple[SkuCatalog, ...]:
     return tuple(map(_read_catalog, sorted(folder.glob("*.yaml"))))
 
 
-def catalogs_of(provider: str, catalogs: Sequence[SkuCatalog]) -> tuple[SkuCatalog, ...]:
-    """The catalogs whose sizes the provider makes; all for a provider that makes no nodes."""
-    made = tuple(each for each in catalogs if provider in each.providers)
-    return made or tuple(catalogs)
+def catalogs_of(
+    provider: str, catalogs: Sequence[SkuCatalog], cloud: str = ""
+) -> tuple[SkuCatalog, ...]:
+    """The catalogs whose sizes the provider makes; all for a provider that makes no nodes.
+
+    Where the cloud is known, that of the cloud alone: empty where the provider makes none there.
+    """
+    made = tuple(each for each in catalogs if provider in each.providers) or tuple(catalogs)
+    return tuple(each for each in made if cloud in ("", each.cloud))
 
 
 @functools.cache

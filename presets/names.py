@@ -10,6 +10,7 @@ class UnknownName(LookupError):
     """No preset or SKU has this name; the message lists the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
         self.name = name
         self.known = tuple(known)
         self.nearest = nearest(name, self.known)

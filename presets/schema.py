@@ -151,8 +151,10 @@ class Sku(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     vcpus: int
     memory_gib: float
     """Memory of the machine, GiB."""
-    quota_family: str
-    """Name of the vCPU quota that the size counts against."""
+    quota: str
+    """Name of the cloud's quota that the size counts against."""
+    newest_driver: str | None = None
+    """Newest NVIDIA driver that the cloud has for the size, where others have newer ones."""
     confidential: bool = False
     """Whether this is a confidential VM. These need their own node pools and drivers, so they are
     never proposed as an alternative."""
@@ -173,6 +175,10 @@ class SkuCatalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Name of the cloud; also of the file."""
     providers: list[str]
     """Providers of steps/nodes that make nodes of these sizes."""
+    node_classes: list[str]
+    """Kinds of Karpenter's node classes that make nodes of these sizes."""
+    provider_id: str
+    """Scheme of a node's `spec.providerID` in this cloud."""
     price_region: str
     price_source: str
     skus: list[Sku]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argotune.presets.schema import Sku
+from argotune.steps.common.driver import driver_problem
 from argotune.steps.plan.key import FLOAT16
 
 USABLE_SHARE = 15 / 16
@@ -53,4 +54,6 @@ def sku_problem(sku: Sku) -> str | None:
         return f"its GPU is an AMD {sku.gpu_model}, but the images and bitsandbytes need CUDA"
     if not sku.bfloat16:
         return f"{sku.gpu_model} has no bfloat16, and {FLOAT16}"
+    if problem := driver_problem(sku.newest_driver):
+        return f"{problem}, and {sku.cloud} has no newer one for it"
     return None

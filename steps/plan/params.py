@@ -32,6 +32,9 @@ class Params:
     provider: ProviderName = "local"
     """Where the GPU comes from. local: this machine, with or without a GPU; others: a node of a
     cluster, which is assumed to have a GPU if the model needs one."""
+    cloud: str = ""
+    """Cloud whose machines are planned with: aws, azure or gcp; empty: that of the instance type,
+    or all that the provider has."""
     tune_cpu: str = "2"
     """CPUs that the tune pod asks for, a quantity such as 4 or 500m."""
     tune_memory: str = "16Gi"

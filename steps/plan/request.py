@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from argotune.presets.loader import catalogs_of, model_preset, sku, sku_catalogs
+from argotune.presets.loader import catalogs_of, model_preset, sku, sku_catalogs, skus
 from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
 from argotune.steps.common.errors import ParamsError
@@ -49,7 +49,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
     warnings: list[str] = []
     preset = find_preset(params.preset, problems)
     known = sku_catalogs() if catalogs is None else catalogs
-    found_sku = find_sku(params.instance_type, params.provider, known, problems)
+    found_sku = find_sku(params.instance_type, params.provider, known, problems, cloud=params.cloud)
     if preset is None:
         raise ParamsError(problems)
     problems += problems_of_source(params.model_source, preset)
@@ -71,7 +71,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         method=params.method,
         settings=settings,
         targets=targets,
-        skus=candidates(params.provider, found_sku, known),
+        skus=candidates(params.provider, found_sku, known, cloud=params.cloud),
         resources=resources,
     )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
@@ -116,30 +116,56 @@ def find_preset(name: str, problems: list[str]) -> ModelPreset | None:
 
 
 def find_sku(
-    instance_type: str | None, provider: str, catalogs: Sequence[SkuCatalog], problems: list[str]
+    instance_type: str | None,
+    provider: str,
+    catalogs: Sequence[SkuCatalog],
+    problems: list[str],
+    *,
+    cloud: str = "",
 ) -> Sku | None:
     """Find the SKU; one that is unknown, or of another cloud, is added to the problems."""
+    problem = _cloud_problem(cloud, provider, catalogs)
+    if problem:
+        problems.append(problem)
+        return None
     if instance_type is None:
         return None
+    usable = catalogs_of(provider, catalogs, cloud)
     try:
         found = sku(instance_type, catalogs)
     except UnknownName as error:
-        problems.append(f"instance-type: {error}; empty for existing nodes or this machine")
+        names = [each.name for each in skus(usable)]
+        unknown = UnknownName(error.kind, error.name, names)
+        problems.append(f"instance-type: {unknown}; empty for existing nodes or this machine")
         return None
-    clouds = [each.cloud for each in catalogs_of(provider, catalogs)]
+    clouds = [each.cloud for each in usable]
     if found.cloud not in clouds:
-        problems.append(
-            f"instance-type: {found.name} is a machine of {found.cloud}; provider "
-            f"{provider} makes machines of {' and '.join(clouds)}"
+        where = (
+            f"the run is in {cloud}, as setting cloud, node class, nodes or instance type say"
+            if cloud
+            else f"provider {provider} makes machines of {' and '.join(clouds)}"
         )
+        problems.append(f"instance-type: {found.name} is a machine of {found.cloud}; {where}")
     return found
 
 
-def candidates(provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]) -> tuple[Sku, ...]:
-    """The machines of the cloud of the one that is asked for, else all that the provider makes."""
+def _cloud_problem(cloud: str, provider: str, catalogs: Sequence[SkuCatalog]) -> str:
+    known = [each.cloud for each in catalogs]
+    if cloud not in ("", *known):
+        return f"cloud: {cloud!r}; accepted are {', '.join(known)}"
+    made = [each.cloud for each in catalogs_of(provider, catalogs)]
+    if cloud and cloud not in made:
+        return f"cloud: {cloud}; provider {provider} makes machines of {' and '.join(made)}"
+    return ""
+
+
+def candidates(
+    provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog], *, cloud: str = ""
+) -> tuple[Sku, ...]:
+    """The machines of the cloud of the one that is asked for, else all that may be taken."""
     return tuple(
         each
-        for catalog in catalogs_of(provider, catalogs)
+        for catalog in catalogs_of(provider, catalogs, cloud)
         for each in catalog.skus
         if found is None or each.cloud == found.cloud
     )

@@ -29,6 +29,7 @@ from argotune.steps.plan.servers import look_up_judges
 from argotune.steps.plan.whole_run import (
     client_keys_of_run,
     gate_of_run,
+    in_its_cloud,
     plan_of_run,
     settings_of,
     speeds_of_run,
@@ -54,6 +55,7 @@ def run(
     claim that it cannot write to and a tokenizer that it cannot have, TransientError when a server
     does not answer.
     """
+    params = in_its_cloud(params)
     plan = plan_of_run(params)
     servers = policy or policy_of(params.allowed_hosts)
     _check_registries(params, plan, servers)

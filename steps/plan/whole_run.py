@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from argotune.presets.loader import machines
 from argotune.steps.common.errors import ParamsError
@@ -22,6 +23,9 @@ from argotune.steps.plan.planning import (
     service_of_run,
 )
 from argotune.steps.plan.servers import host_problems
+from argotune.steps.plan.service.params import Params as ServiceParams
+from argotune.steps.plan.side_by_side.params import Params as EvaluationParams
+from argotune.steps.settings.clouds import cloud_of
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     RUN_STEPS,
@@ -32,6 +36,8 @@ from argotune.steps.settings.step_params import (
     settings_problems,
     with_defaults,
 )
+
+P = TypeVar("P", Params, ServiceParams, EvaluationParams)
 
 
 class HasSettings(Protocol):
@@ -44,6 +50,11 @@ class HasSettings(Protocol):
     @property
     def installed(self) -> str:
         """Those that the installation decides, likewise."""
+
+
+def in_its_cloud(params: P) -> P:
+    """Return the parameters with the cloud that the settings tell, where they name none."""
+    return replace(params, cloud=params.cloud or cloud_of(settings_of(params)))
 
 
 def plan_of_run(params: Params) -> TrainingPlan:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+from argotune.presets.clouds import cloud_names
 from argotune.presets.loader import model_presets
 from argotune.steps.common.setting import Setting
 from argotune.steps.common.values import (
@@ -250,9 +251,23 @@ _NODE = (
         feeds=("plan.provider", "provision.provider", "watch.provider", "release.provider"),
     ),
     Setting(
+        name="cloud",
+        description=(
+            "Cloud whose machines are planned with and proposed; another cloud's instance type is"
+            " refused"
+        ),
+        default_meaning=(
+            "that of provider and node class, of the cluster's nodes, or of the instance type"
+        ),
+        choices=cloud_names(),
+        feeds=("plan.cloud",),
+    ),
+    Setting(
         name="instance-type",
         place="resource.instanceType",
-        description="Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: any",
+        description=(
+            "Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4 or g5.4xlarge; empty: any"
+        ),
         feeds=("plan.instance-type", "provision.instance-type", "watch.instance-type"),
     ),
     Setting(

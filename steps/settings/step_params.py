@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from argotune.presets.clouds import cloud_of_size
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
 from argotune.steps.common.setting import Setting
@@ -176,6 +177,7 @@ def settings_problems(
         _forbidden_claims(settings),
         _without_approval(settings),
         _approved_without_gpu(with_defaults(settings)),
+        _of_other_clouds(settings),
     )
     for problem in found:
         # provision and watch refuse the same flags.
@@ -407,6 +409,26 @@ def _forbidden_priority(settings: Mapping[str, str]) -> Iterator[Problem]:
     problem = priority_problem(name, allowed) if name else None
     if problem is not None:
         yield Problem(setting="priority-class", text=problem)
+
+
+def _of_other_clouds(settings: Mapping[str, str]) -> Iterator[Problem]:
+    """Report alternatives that are machines of another cloud than the first."""
+    first, given = (
+        settings.get(name, "") for name in ("instance-type", "alternative-instance-types")
+    )
+    cloud = cloud_of_size(first)
+    try:
+        names = json.loads(given or "[]")
+    except (ValueError, RecursionError):
+        return  # reported already
+    for name in names if cloud and isinstance(names, list) else ():
+        other = cloud_of_size(str(name))
+        if other not in ("", cloud):
+            yield Problem(
+                setting="alternative-instance-types",
+                text=f"{name} is a machine of {other}, and {first} of {cloud}; accepted are"
+                " machines of one cloud",
+            )
 
 
 def _without_approval(settings: Mapping[str, str]) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
+from argotune.presets.loader import sku
 from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
@@ -253,6 +254,27 @@ def test_a_node_comes_the_pod_runs_there_and_the_node_goes(a_run: Run) -> None:
         assert gone[0].cost_usd is not None
         assert a_run.nothing_is_left()
         assert a_run.release() == []
+    assert not karpenter.problems
+
+
+def test_a_claim_of_aws_brings_its_machine_and_is_priced_as_aws_does(a_run: Run) -> None:
+    machine = "g5.4xlarge"
+    with a_run.karpenter("happy") as karpenter:
+        node = a_run.provision(
+            settings=ProviderSettings(karpenter_node_class="EC2NodeClass/gpu"),
+            instance_types=(machine,),
+            prices_usd_per_hour={machine: sku(machine).price_usd_per_hour},
+        )
+        assert (node.accelerator, node.price_usd_per_hour) == (f"1 x GPU ({machine})", 1.624)
+        (claim,) = a_run.claims()
+        assert claim["spec"]["nodeClassRef"] == {
+            "group": "karpenter.k8s.aws",
+            "kind": "EC2NodeClass",
+            "name": "gpu",
+        }
+        (gone,) = a_run.release()
+        assert gone.what == f"NodeClaim {claim_name(a_run.uid)} ({machine} regular)"
+        assert a_run.nothing_is_left()
     assert not karpenter.problems
 
 

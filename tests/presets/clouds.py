@@ -10,6 +10,8 @@ from argotune.presets.loader import PRESETS_DIR
 _ACME = """\
 cloud: acme
 providers: [acme-pools, karpenter]
+node_classes: [AcmeNodeClass]
+provider_id: acme
 price_region: north
 price_source: acme.example's price list
 skus:
@@ -21,7 +23,7 @@ skus:
     bfloat16: true
     vcpus: 8
     memory_gib: 64
-    quota_family: small
+    quota: small
     price_usd_per_hour: 1.5
   - name: acme.large
     vendor: nvidia
@@ -31,7 +33,7 @@ skus:
     bfloat16: true
     vcpus: 24
     memory_gib: 220
-    quota_family: large
+    quota: large
     price_usd_per_hour: 2.5
     price_region: south
 """

@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from argotune.presets.clouds import cloud_of_size
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
+from argotune.steps.settings.clouds import cloud_of
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.steps.settings.step_params import (
     CLAIMS,
@@ -39,6 +41,7 @@ def check_installed(
         *_forbidden_claims(workspace, values),
         *host_problems(workspace, values),
         *_missing(workspace.options, values),
+        *_of_another_cloud(workspace, values),
     ]
     if problems:
         raise WorkspaceError(problems)
@@ -132,6 +135,17 @@ def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
     for name in ("signing-secret", "notify-secret", "api-keys-secret"):
         if workspace.options.get(name):
             yield name, workspace.options[name]
+
+
+def _of_another_cloud(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
+    """Report a machine that the installation's node class does not make."""
+    machine = workspace.instance_type or ""
+    found, made = cloud_of_size(machine), cloud_of({**values, **workspace.options})
+    if found and made and found != made:
+        yield (
+            f"{place_of('instance-type')}: {machine} is a machine of {found}; the installation's "
+            f"node class {values.get('karpenter-node-class')} makes machines of {made}"
+        )
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.fields import WorkspaceError, flag_of
 from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.nodes import FindClusterDefaults
 from argotune.workflows.workspace.read import (
     plan_params,
     read_service,
@@ -97,6 +98,7 @@ def load(
     on_this_machine: bool = False,
     files_are_here: bool = False,
     find_config_map: FindConfigMap | None = None,
+    find_defaults: FindClusterDefaults | None = None,
     name_gpu: Callable[[Workspace], Workspace] | None = None,
     dataset_tokens: int | None = None,
 ) -> Planned:
@@ -113,6 +115,7 @@ def load(
         allow_loopback=allow_loopback,
         overrides=overrides,
         find_config_map=find_config_map,
+        find_defaults=find_defaults,
         check_plan=_plan_problems,
         on_this_machine=on_this_machine,
         files_are_here=files_are_here or on_this_machine,
@@ -156,6 +159,7 @@ def load_service(
     must_be_final: bool = False,
     on_this_machine: bool = False,
     find_config_map: FindConfigMap | None = None,
+    find_defaults: FindClusterDefaults | None = None,
 ) -> PlannedService:
     """Read a workspace that serves a model without training, and plan it; as `load`."""
     workspace = read_service(
@@ -163,6 +167,7 @@ def load_service(
         base_dir=Path.cwd(),
         overrides=overrides,
         find_config_map=find_config_map,
+        find_defaults=find_defaults,
         check_plan=_service_plan_problems,
         on_this_machine=on_this_machine,
     )

@@ -16,6 +16,7 @@ from argotune.steps.contracts.vllm import AskedEngine
 from argotune.steps.nodes.providers import PROVIDERS, ProviderName
 from argotune.steps.plan.params import AskedBits, Params
 from argotune.steps.plan.service.params import Params as ServiceParams
+from argotune.steps.settings.clouds import cloud_of
 from argotune.steps.settings.run_settings import (
     PREFIX,
     SETTINGS,
@@ -49,7 +50,13 @@ from argotune.workflows.workspace.model import (
     Workspace,
     provider_of,
 )
-from argotune.workflows.workspace.nodes import check_node
+from argotune.workflows.workspace.nodes import (
+    NO_CLUSTER,
+    ClusterDefaults,
+    FindClusterDefaults,
+    check_node,
+    complete,
+)
 from argotune.workflows.workspace.output import read_output, read_output_claim
 from argotune.workflows.workspace.preset import (
     read_method,
@@ -98,6 +105,7 @@ def read_workspace(
     allow_loopback: bool,
     overrides: Mapping[str, str] | None = None,
     find_config_map: FindConfigMap | None = None,
+    find_defaults: FindClusterDefaults | None = None,
     check_plan: CheckPlan | None = None,
     on_this_machine: bool = False,
     files_are_here: bool = False,
@@ -120,6 +128,7 @@ def read_workspace(
         fields,
         manifests.config_maps,
         find_config_map,
+        find_defaults,
         base_dir,
         allow_loopback=allow_loopback,
         on_this_machine=on_this_machine,
@@ -142,6 +151,7 @@ def read_service(
     base_dir: Path,
     overrides: Mapping[str, str] | None = None,
     find_config_map: FindConfigMap | None = None,
+    find_defaults: FindClusterDefaults | None = None,
     check_plan: CheckServicePlan | None = None,
     on_this_machine: bool = False,
 ) -> Workspace:
@@ -161,7 +171,12 @@ def read_service(
     check_fields(fields)
     _check_inference(fields)
     workspace = _read_service(
-        fields, manifests.config_maps, find_config_map, base_dir, on_this_machine=on_this_machine
+        fields,
+        manifests.config_maps,
+        find_config_map,
+        find_defaults,
+        base_dir,
+        on_this_machine=on_this_machine,
     )
     _check_refused_fields(fields)
     _check_steps(workspace, fields, allow_loopback=False, allow_files=on_this_machine)
@@ -199,6 +214,7 @@ def service_params(workspace: Workspace) -> ServiceParams:
         allow_cpu=options.get("allow-cpu") == "true",
         instance_type=workspace.instance_type,
         provider=cast("ProviderName", provider_of(options)),
+        cloud=cloud_of(options),
         model_source=workspace.model_source,
     )
 
@@ -221,6 +237,7 @@ def plan_params(workspace: Workspace) -> Params:
         config=workspace.config,
         instance_type=workspace.instance_type,
         provider=cast("ProviderName", provider),
+        cloud=cloud_of(workspace.options),
         model_source=workspace.model_source,
         validation_urls=tuple(map(redact, workspace.validation_urls)),
         start_from=options.get("start-from", SETTINGS["start-from"].default),
@@ -245,6 +262,7 @@ def _read(
     fields: Fields,
     config_maps: ConfigMaps,
     find_config_map: FindConfigMap | None,
+    find_defaults: FindClusterDefaults | None,
     base_dir: Path,
     *,
     allow_loopback: bool,
@@ -281,6 +299,14 @@ def _read(
         # Its queries may be secret, so it is no text among the options.
         validation=options.pop("validation-urls", None),
     )
+    instance_type = read_instance_type(fields)
+    if not is_local:
+        options = complete(
+            fields,
+            options,
+            instance_type,
+            _defaults(find_defaults, namespace, options, instance_type),
+        )
     return Workspace(
         name=name,
         namespace=namespace,
@@ -294,7 +320,7 @@ def _read(
         config=read_config_map(fields, namespace, config_maps, find_config_map),
         output_image=output.image,
         push_secret=output.push_secret,
-        instance_type=(instance_type := read_instance_type(fields)),
+        instance_type=instance_type,
         label_selector=read_label_selector(
             fields, is_needed=not is_local and instance_type is not None
         ),
@@ -310,6 +336,7 @@ def _read_service(
     fields: Fields,
     config_maps: ConfigMaps,
     find_config_map: FindConfigMap | None,
+    find_defaults: FindClusterDefaults | None,
     base_dir: Path,
     *,
     on_this_machine: bool,
@@ -324,6 +351,13 @@ def _read_service(
         fields, namespace, config_maps, find_config_map, section=section, key=INFERENCE_KEY
     )
     instance_type = read_instance_type(fields)
+    if not is_local:
+        options = complete(
+            fields,
+            options,
+            instance_type,
+            _defaults(find_defaults, namespace, options, instance_type),
+        )
     return Workspace(
         adapters=inference.adapters,
         name=name,
@@ -348,6 +382,17 @@ def _read_service(
         warnings=(),
         problems_before_submit=(),
     )
+
+
+def _defaults(
+    find: FindClusterDefaults | None,
+    namespace: str | None,
+    options: Options,
+    instance_type: str | None,
+) -> ClusterDefaults:
+    if find is None or "provider" in options:
+        return NO_CLUSTER
+    return find(namespace, instance_type)
 
 
 def _read_name(fields: Fields) -> str:

@@ -8,7 +8,13 @@ from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.workflows.workspace.fields import Fields
 
 # Kaito and Karpenter set these on nodes themselves, so Kaito removes them from the selector.
-_RESERVED_LABELS = ("kaito.sh/", "karpenter.sh/", "karpenter.azure.com/", "karpenter.k8s.aws/")
+_RESERVED_LABELS = (
+    "kaito.sh/",
+    "karpenter.sh/",
+    "karpenter.azure.com/",
+    "karpenter.k8s.aws/",
+    "karpenter.k8s.gcp/",
+)
 _PLACEHOLDER = re.compile(r"<.*>")
 _V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 

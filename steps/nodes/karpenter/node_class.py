@@ -14,6 +14,7 @@ from argotune.steps.common.values import is_dns_subdomain
 KNOWN_GROUPS: Mapping[str, str] = {
     "AKSNodeClass": "karpenter.azure.com",
     "EC2NodeClass": "karpenter.k8s.aws",
+    "GCENodeClass": "karpenter.k8s.gcp",
     "KaitoNodeClass": "kaito.sh",
 }
 """API groups of the node classes whose group may be left out."""

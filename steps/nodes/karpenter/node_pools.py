@@ -16,8 +16,18 @@ from argotune.steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS
 from argotune.steps.nodes.labels import INSTANCE_TYPE
 from argotune.steps.nodes.provider import ANY_ZONE, NodeRequest
 
-_GPU_COUNTS = ("karpenter.azure.com/sku-gpu-count", "karpenter.k8s.aws/instance-gpu-count")
-_KNOWN_DOMAINS = ("kubernetes.io", "karpenter.sh", "karpenter.azure.com", "karpenter.k8s.aws")
+_GPU_COUNTS = (
+    "karpenter.azure.com/sku-gpu-count",
+    "karpenter.k8s.aws/instance-gpu-count",
+    "karpenter.k8s.gcp/instance-gpu-count",
+)
+_KNOWN_DOMAINS = (
+    "kubernetes.io",
+    "karpenter.sh",
+    "karpenter.azure.com",
+    "karpenter.k8s.aws",
+    "karpenter.k8s.gcp",
+)
 """Karpenter knows the values of these labels; a NodePool must name any other label."""
 
 

@@ -75,13 +75,13 @@ _RULES = (
     ),
     _Rule(pattern=r"NodeClassNotReady|NodeClassReadinessUnknown", refusal=_node_class_not_ready),
     _Rule(
-        pattern=r"AuthorizationFailed|UnauthorizedOperation|AccessDenied|AADSTS"
+        pattern=r"AuthorizationFailed|UnauthorizedOperation|AccessDenied|AADSTS|PERMISSION_DENIED"
         r"|RequestDisallowedByPolicy|ReadOnlyDisabledSubscription"
         r"|SubnetIsFull|InsufficientSubnetSize|InsufficientFreeAddressesInSubnet",
         refusal=_no_right,
     ),
     _Rule(
-        pattern=r"LowPriorityCores|MaxSpotInstanceCountExceeded|Total Regional"
+        pattern=r"LowPriorityCores|MaxSpotInstanceCountExceeded|Total Regional|GPUS_ALL_REGIONS"
         r"|regional.{0,40}quota",
         refusal=_quota_of_capacity_type,
     ),

@@ -118,7 +118,7 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
     problems, warnings = problems_of_name(params.name), list[str]()
     preset, catalogs = find_preset(params.preset, problems), sku_catalogs()
     engine = _engine(params, known, problems, warnings)
-    sku = find_sku(params.instance_type, params.provider, catalogs, problems)
+    sku = find_sku(params.instance_type, params.provider, catalogs, problems, cloud=params.cloud)
     adapters = asked_adapters(params.adapters, problems)
     asked_length = read_inference_config(params.config, problems, warnings)
     if preset is None:
@@ -143,7 +143,7 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
             file_bytes=known.file_bytes,
             largest_rank=known.largest_rank,
         ),
-        skus=candidates(params.provider, sku, catalogs),
+        skus=candidates(params.provider, sku, catalogs, cloud=params.cloud),
     )
     card = _card(params, job, sku, warnings)
     if not card.gpus:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from argotune.presets.clouds import cloud_of_size
 from argotune.presets.loader import model_preset, sku_catalogs
 from argotune.presets.schema import ModelPreset, Sku
 from argotune.presets.sizes import lora_parameters, total_parameters
@@ -112,7 +113,9 @@ def _sku(params: Params, problems: list[str]) -> Sku | None:
     if params.deploy_to == "process":
         return None
     found: list[str] = []
-    sku = find_sku(params.service_instance_type, "existing", sku_catalogs(), found)
+    # It is a node of the run's cluster.
+    cloud = params.cloud or cloud_of_size(params.instance_type or "")
+    sku = find_sku(params.service_instance_type, "existing", sku_catalogs(), found, cloud=cloud)
     problems += [problem.replace("instance-type", _PLACE, 1) for problem in found]
     if sku is not None and (reason := sku_problem(sku)):
         problems.append(f"{_PLACE}: {sku.name} cannot be used: {reason}")
@@ -194,7 +197,7 @@ def _jobs(
                     asked_length=None,
                     most_length=_most_length(plan),
                     adapters=_adapter_sizes(plan, preset, engine),
-                    skus=candidates("existing", sku, sku_catalogs()),
+                    skus=candidates("existing", sku, sku_catalogs(), cloud=params.cloud),
                 )
 
 

@@ -43,6 +43,8 @@ class Params:
     exist."""
     provider: ProviderName = "local"
     """Where the node comes from, as in a run."""
+    cloud: str = ""
+    """Cloud whose machines are planned with, as in a run."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
     allowed_hosts: tuple[str, ...] = ()

@@ -19,7 +19,11 @@ from argotune.steps.plan.service.make import (
     service_alternatives,
 )
 from argotune.steps.plan.service.params import Params, Result
-from argotune.steps.plan.whole_run import client_keys_of_run, problems_of_settings
+from argotune.steps.plan.whole_run import (
+    client_keys_of_run,
+    in_its_cloud,
+    problems_of_settings,
+)
 from argotune.steps.registry.oci import (
     ImageReference,
     LayoutReference,
@@ -41,6 +45,7 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
     not answer.
     """
     servers = policy or policy_of(params.allowed_hosts)
+    params = in_its_cloud(params)
     _refuse(params, servers)
     secret = client_keys_of_run(params)
     if secret:

@@ -25,6 +25,8 @@ class Params:
     """Cloud SKU of the GPU node; empty: this machine, or nodes that exist."""
     provider: ProviderName = "local"
     """Where the GPU comes from, as in a run."""
+    cloud: str = ""
+    """Cloud whose machines are planned with, as in a run."""
     tune_cpu: str = "2"
     """CPUs that the evaluating pod asks for."""
     tune_memory: str = "16Gi"

@@ -25,7 +25,12 @@ from argotune.steps.plan.side_by_side.models import (
     read_models,
 )
 from argotune.steps.plan.side_by_side.params import Params, Result
-from argotune.steps.plan.whole_run import plan_of_steps, problems_of_settings, settings_of
+from argotune.steps.plan.whole_run import (
+    in_its_cloud,
+    plan_of_steps,
+    problems_of_settings,
+    settings_of,
+)
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.policy import RegistryPolicy, policy_of
 from argotune.steps.registry.skopeo import Registry
@@ -48,6 +53,7 @@ def run(
     PermanentError and TransientError as the plan step of a run does.
     """
     servers = policy or policy_of(params.allowed_hosts)
+    params = in_its_cloud(params)
     named = _refuse(params, servers)
     registry = Registry(
         auth_file=params.push_auth_file,
@@ -108,6 +114,7 @@ def _plan_params(params: Params, found: Models) -> PlanParams:
         config=_config(params.config, found.quantization),
         instance_type=params.instance_type,
         provider=params.provider,
+        cloud=params.cloud,
         tune_cpu=params.tune_cpu,
         tune_memory=params.tune_memory,
         allowed_hosts=params.allowed_hosts,

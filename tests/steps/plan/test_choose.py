@@ -35,7 +35,7 @@ def chosen(job: Job, card: Card) -> Choice:
     return choice
 
 
-A10 = card_of(sku("Standard_NV36ads_A10_v5"))
+A10 = card_of(sku("g5.4xlarge"))
 A100 = card_of(sku("Standard_NC24ads_A100_v4"))
 
 

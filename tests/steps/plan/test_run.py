@@ -42,8 +42,8 @@ def test_every_preset_can_be_planned_on_a_large_card(preset: str, method: str) -
 @pytest.mark.parametrize(
     "preset", [preset.name for preset in model_presets() if "32b" not in preset.name]
 )
-def test_every_preset_but_the_largest_tunes_on_an_a10(preset: str) -> None:
-    plan = make_plan(params(preset=preset, instance_type="Standard_NV36ads_A10_v5"))
+def test_every_preset_but_the_largest_tunes_on_24_gib(preset: str) -> None:
+    plan = make_plan(params(preset=preset, instance_type="g5.4xlarge"))
     assert plan.training.max_length == model_preset(preset).defaults.max_length
     assert plan.hardware.gpus == 1
 
@@ -164,8 +164,8 @@ def test_node_of_a_cluster_is_taken_to_have_the_smallest_gpu_that_fits() -> None
     assert plan.memory.total_gb <= 24
     assert plan.warnings == [
         "the config names no GPU, so the plan is for one with 24 GiB, as in "
-        "Standard_NV36ads_A10_v5; set training_config.Argotune.gpu_memory_gib to the memory of "
-        "the node's GPU, and gpus to their number (0: tune on its CPU)"
+        "g2-standard-4; set training_config.Argotune.gpu_memory_gib to the memory of the "
+        "node's GPU, and gpus to their number (0: tune on its CPU)"
     ]
 
 
@@ -192,7 +192,7 @@ def test_no_gpus_with_memory_are_refused() -> None:
 def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
     assert problems_of(QUICK_START) == [
         "instance-type: Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the "
-        "nearest that fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+        "nearest that fits is Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus)"
     ]
 
 
@@ -210,6 +210,11 @@ def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
             "ended in NaN (QLoRA paper's code)",
         ),
         (
+            "Standard_NV72ads_A10_v5",
+            "NVIDIA driver 570.237, 580 or later needed (CUDA 13), and azure has no newer one for "
+            "it",
+        ),
+        (
             "Standard_NG32ads_V620_v1",
             "its GPU is an AMD Radeon PRO V620, but the images and bitsandbytes need CUDA",
         ),
@@ -219,17 +224,16 @@ def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
 def test_card_that_cannot_tune_is_refused(name: str, reason: str, method: str) -> None:
     assert problems_of(params(instance_type=name, method=method)) == [
         f"instance-type: {name} cannot be used: {reason}; the nearest that fits is "
-        "Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus)"
     ]
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_the_ways_that_would() -> None:
-    wanted = params(preset="phi-4", method="lora", instance_type="Standard_NV36ads_A10_v5")
+    wanted = params(preset="phi-4", method="lora", instance_type="g5.4xlarge")
     assert problems_of(wanted) == [
-        "instance-type: Standard_NV36ads_A10_v5: phi-4 with lora and 4096 tokens per pass needs "
-        "36.0 GB per GPU, but A10 has 24.2 GB; possible changes: instance type "
-        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which has 80.5 "
-        "GB; method qlora instead of lora (14.7 GB)"
+        "instance-type: g5.4xlarge: phi-4 with lora and 4096 tokens per pass needs 36.0 GB per "
+        "GPU, but A10G has 24.2 GB; possible changes: instance type g6e.xlarge (L40S, 48 GiB, "
+        "1.861 USD/h in us-east-1), which has 48.3 GB; method qlora instead of lora (14.7 GB)"
     ]
 
 
@@ -238,13 +242,13 @@ def test_shorter_rows_are_proposed_where_they_would_fit() -> None:
         preset="mistral-7b-instruct",
         method="lora",
         config=config("Argotune: {max_length: 16384}"),
-        instance_type="Standard_NV36ads_A10_v5",
+        instance_type="g5.4xlarge",
     )
     assert problems_of(wanted) == [
-        "instance-type: Standard_NV36ads_A10_v5: mistral-7b-instruct with lora and 16384 tokens "
-        "per pass needs 25.2 GB per GPU, but A10 has 24.2 GB; possible changes: max_length 14080 "
-        "instead of 16384 (24.0 GB); instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, "
-        "3.673 USD/h in eastus), which has 80.5 GB; method qlora instead of lora (14.3 GB)"
+        "instance-type: g5.4xlarge: mistral-7b-instruct with lora and 16384 tokens per pass needs "
+        "25.2 GB per GPU, but A10G has 24.2 GB; possible changes: max_length 14080 instead of "
+        "16384 (24.0 GB); instance type g6e.xlarge (L40S, 48 GiB, 1.861 USD/h in us-east-1), which "
+        "has 48.3 GB; method qlora instead of lora (14.3 GB)"
     ]
 
 
@@ -266,13 +270,13 @@ def test_step_that_is_too_small_for_the_gpus_is_said() -> None:
 def test_gpus_of_one_machine_that_would_hold_the_model_together_are_proposed() -> None:
     wanted = params(
         preset="qwen2.5-coder-32b-instruct",
-        instance_type="Standard_NV72ads_A10_v5",
+        instance_type="g2-standard-24",
         config=config("Argotune: {max_length: 2048}"),
     )
     (problem,) = problems_of(wanted)
     assert problem.endswith(
-        "instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which "
-        "has 80.5 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
+        "instance type a2-highgpu-1g (A100 40GB, 40 GiB, 3.6734 USD/h in us-central1), which has "
+        "40.3 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
     )
     text = "{TrainingArguments: {fsdp: full_shard}, Argotune: {max_length: 2048}}"
     plan = make_plan(replace(wanted, config=config(text)))

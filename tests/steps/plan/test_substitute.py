@@ -16,29 +16,25 @@ def test_quick_starts_retired_sku_gets_the_nearest_that_fits() -> None:
     wanted = params(preset="phi-3-mini-128k-instruct", instance_type="standard_nc6s_v3")
     found = find_substitution(wanted)
     assert found is not None
-    assert (found.old, found.new) == ("Standard_NC6s_v3", "Standard_NV36ads_A10_v5")
+    assert (found.old, found.new) == ("Standard_NC6s_v3", "Standard_NC24ads_A100_v4")
     assert found.retired
     assert found.reason == (
         "Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the nearest that "
-        "fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+        "fits is Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus)"
     )
     assert (
         make_plan(replace(wanted, instance_type=found.new)).hardware.instance_type
-        == "Standard_NV36ads_A10_v5"
+        == "Standard_NC24ads_A100_v4"
     )
 
 
 @pytest.mark.parametrize(
     ("preset", "method", "old", "new"),
     [
-        ("tiny", "qlora", "Standard_NC4as_T4_v3", "Standard_NV36ads_A10_v5"),
-        ("phi-4", "lora", "Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"),
-        (
-            "qwen2.5-coder-32b-instruct",
-            "qlora",
-            "Standard_NV72ads_A10_v5",
-            "Standard_NC24ads_A100_v4",
-        ),
+        ("tiny", "qlora", "Standard_NC4as_T4_v3", "Standard_NC24ads_A100_v4"),
+        ("phi-4", "lora", "g5.8xlarge", "g6e.xlarge"),
+        ("qwen2.5-coder-32b-instruct", "qlora", "g5.12xlarge", "g6e.xlarge"),
+        ("phi-4", "lora", "g2-standard-8", "a2-highgpu-1g"),
     ],
 )
 def test_sku_on_offer_that_cannot_do_it_is_no_retired_one(
@@ -71,17 +67,25 @@ def test_nothing_is_substituted_where_no_sku_fits() -> None:
 
 
 def test_a_machine_without_the_memory_of_the_tune_pod_gets_the_nearest_that_has_it() -> None:
-    wanted = params(instance_type="Standard_NV36ads_A10_v5", tune_memory="600Gi")
+    wanted = params(instance_type="g5.8xlarge", tune_memory="200Gi")
     found = find_substitution(wanted)
     assert found is not None
     assert found.reason == (
-        "Standard_NV36ads_A10_v5 cannot be used: 436.8 GiB of memory for the tune pod, 600 GiB "
-        "needed (parameter tune-memory); the nearest that fits is Standard_NV36adms_A10_v5 (A10, "
-        "24 GiB, 4.52 USD/h in eastus)"
+        "g5.8xlarge cannot be used: 124.8 GiB of memory for the tune pod, 200 GiB needed "
+        "(parameter tune-memory); the nearest that fits is g6.16xlarge (L4, 24 GiB, 3.3968 USD/h "
+        "in us-east-1)"
     )
-    assert (
-        make_plan(replace(wanted, instance_type=found.new)).hardware.instance_type
-        == "Standard_NV36adms_A10_v5"
+    plan = make_plan(replace(wanted, instance_type=found.new))
+    assert plan.hardware.instance_type == "g6.16xlarge"
+
+
+def test_a_machine_whose_newest_driver_is_too_old_for_the_images_is_refused() -> None:
+    found = find_substitution(params(instance_type="Standard_NV36ads_A10_v5"))
+    assert found is not None
+    assert found.reason == (
+        "Standard_NV36ads_A10_v5 cannot be used: NVIDIA driver 570.237, 580 or later needed (CUDA "
+        "13), and azure has no newer one for it; the nearest that fits is "
+        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus)"
     )
 
 

@@ -216,13 +216,13 @@ def test_provision_is_told_the_speed_of_each_machine_that_a_cost_limit_is_for() 
     wanted = {
         "provider": "aks",
         "instance_type": A100,
-        "alternative_instance_types": '["Standard_NV72ads_A10_v5"]',
+        "alternative_instance_types": '["Standard_NC40ads_H100_v5"]',
         "installed_aks_cluster_id": CLUSTER_ID,
     }
     given = submitted(plan, **wanted, max_cost_usd="5")
     speeds = speeds_of_run(given, plan_of_run(given))
-    assert list(speeds) == [A100, "Standard_NV72ads_A10_v5"]
-    assert speeds[A100] > speeds["Standard_NV72ads_A10_v5"] > 0
+    assert list(speeds) == [A100, "Standard_NC40ads_H100_v5"]
+    assert speeds["Standard_NC40ads_H100_v5"] > speeds[A100] > 0
     unlimited = submitted(plan, **wanted)
     assert speeds_of_run(unlimited, plan_of_run(unlimited)) == {}
 

@@ -86,7 +86,7 @@ def test_a_flag_has_one_setting() -> None:
 
 def test_what_is_not_given_is_left_to_the_template() -> None:
     given = to_parameters(read(changed({}))).keys()
-    assert given & annotation_settings().keys() == {"model-source"}
+    assert given & annotation_settings().keys() == {"model-source", "provider"}
 
 
 def test_what_is_said_about_an_approval_that_nobody_needs_is_refused() -> None:

@@ -18,12 +18,10 @@ CLUSTER_ID = (
     "Microsoft.ContainerService/managedClusters/prod"
 )
 A100 = "Standard_NC24ads_A100_v4"
-A10 = "Standard_NV36ads_A10_v5"
-A10M = "Standard_NV36adms_A10_v5"
+H100 = "Standard_NC40ads_H100_v5"
 _FAMILIES = {
     A100: ("StandardNCADSA100v4Family", 24),
-    A10: ("StandardNVADSA10v5Family", 36),
-    A10M: ("StandardNVADSA10v5Family", 36),
+    H100: ("StandardNCadsH100v5Family", 40),
 }
 
 
@@ -41,7 +39,7 @@ def azure(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Iterator[arm.Clou
             usage("cores", 20, 100),
             usage("lowPriorityCores", 0, 100),
             usage("StandardNCADSA100v4Family", 0, 48),
-            usage("StandardNVADSA10v5Family", 0, 72),
+            usage("StandardNCadsH100v5Family", 0, 80),
         ],
     )
     with arm.serving(cloud, server_context(certificate, key)) as url:

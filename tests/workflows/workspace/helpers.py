@@ -43,6 +43,7 @@ apiVersion: kaito.sh/v1beta1
 kind: Workspace
 metadata:
   name: my-model
+  annotations: {argotune.dev/provider: existing}
 resource:
   instanceType: Standard_NC24ads_A100_v4
   labelSelector:

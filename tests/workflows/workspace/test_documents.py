@@ -21,7 +21,7 @@ KINDS = "accepted are Workspace, ConfigMap, Secret and List"
         ("- a\n", f"one.yaml: line 1: not a mapping; {KINDS}"),
         (
             WORKSPACE + "---\nkind: Deployment\n",
-            f"one.yaml: line 21: kind: 'Deployment'; {KINDS}",
+            f"one.yaml: line 22: kind: 'Deployment'; {KINDS}",
         ),
         (
             WORKSPACE.replace("v1beta1", "v1"),
@@ -35,20 +35,20 @@ KINDS = "accepted are Workspace, ConfigMap, Secret and List"
         ),
         (
             WORKSPACE + "---\n" + WORKSPACE,
-            "one.yaml: line 21: a second Workspace, the first is at one.yaml: line 1; put each "
+            "one.yaml: line 22: a second Workspace, the first is at one.yaml: line 1; put each "
             "into a file of its own",
         ),
         (
             WORKSPACE + "---\nkind: ConfigMap\n",
-            "one.yaml: line 21: metadata.name: missing; accepted is a text",
+            "one.yaml: line 22: metadata.name: missing; accepted is a text",
         ),
         (
             WORKSPACE.replace("  method: lora\n", "  method: lora\n  method: qlora\n"),
-            "one.yaml: line 14, column 3: duplicate key method",
+            "one.yaml: line 15, column 3: duplicate key method",
         ),
         (
             WORKSPACE.replace("  method: lora\n", "\tmethod: lora\n"),
-            "one.yaml: line 13, column 1: while scanning a plain scalar, found a tab character "
+            "one.yaml: line 14, column 1: while scanning a plain scalar, found a tab character "
             "that violates indentation",
         ),
     ],

@@ -70,7 +70,8 @@ def test_a_service_is_read_whole() -> None:
         {**adapter(imagePullSecrets=["pull"]), "strength": "0.5"},
         adapter("mail", image=f"registry.example.com/mail@sha256:{64 * 'a'}"),
     ]
-    workspace = read(service({"inference/adapters": sources}))
+    here = {"argotune.dev/provider": "existing"}
+    workspace = read(service({"inference/adapters": sources, "metadata/annotations": here}))
     assert (workspace.name, workspace.preset) == ("assistant", "phi-4")
     assert workspace.is_service
     assert workspace.adapters == (
@@ -230,19 +231,20 @@ def test_settings_of_training_and_annotations_of_kaito_are_warned_about() -> Non
     assert [warning.partition(":")[0] for warning in workspace.warnings] == [
         "metadata.annotations.argotune.dev/gate",
         "metadata.annotations.kaito.sh/performance-mode",
+        "resource.instanceType",
     ]
 
 
 def test_a_machine_on_which_it_does_not_fit_is_refused_with_one_on_which_it_does() -> None:
-    text = service({"resource/instanceType": "Standard_NV36ads_A10_v5"})
+    text = service({"resource/instanceType": "g5.4xlarge"})
     with pytest.raises(WorkspaceError) as caught:
         load_service([("one.yaml", text)], overrides={})
     (problem,) = caught.value.problems
-    assert "35.3 GB of one GPU, but A10 has 24.2 GB" in problem
-    assert "Standard_NC24ads_A100_v4" in problem
+    assert "35.3 GB of one GPU, but A10G has 24.2 GB" in problem
+    assert "g6e.xlarge" in problem
     assert "service-load-in-4bit true" in problem
     planned = load_service([("one.yaml", text)], overrides={}, substitute=True)
-    assert planned.plan.hardware.instance_type == "Standard_NC24ads_A100_v4"
+    assert planned.plan.hardware.instance_type == "g6e.xlarge"
 
 
 def test_commands_about_training_say_which_take_it() -> None:

@@ -246,4 +246,4 @@ def test_adapter_to_begin_with_is_refused_by_its_place() -> None:
 
 def test_full_retrain_without_an_adapter_to_begin_with_is_warned_of() -> None:
     found = read(changed({"metadata/annotations": {"argotune.dev/full-retrain-every": "4"}}))
-    assert "full-retrain-every: has no effect without" in found.warnings[-1]
+    assert "full-retrain-every: has no effect without" in found.warnings[0]

@@ -23,6 +23,7 @@ _VALIDATION = {"validation-urls": "https://example.com/v.csv?sig=hunter2"}
 """Text of URLs, which may be secret and so is not among the options."""
 ALL = {
     "provider": "aks",
+    "cloud": "azure",
     "alternative-instance-types": "Standard_NC48ads_A100_v4, Standard_NV36ads_A10_v5",
     "zones": "1,2,any",
     "capacity-types": "spot,regular",
@@ -134,8 +135,8 @@ def test_annotations_of_others_are_theirs() -> None:
             "argotune.dev/zones?",
         ),
         (
-            {"colour": "1"},
-            "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
+            {"flavour": "1"},
+            "metadata.annotations.argotune.dev/flavour: unknown annotation; known are "
             "argotune.dev/model-source, argotune.dev/validation-urls, argotune.dev/data-secret, ",
         ),
         (

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.plan.planning import make_plan
+from argotune.workflows.workspace.nodes import ClusterDefaults, FindClusterDefaults
+from argotune.workflows.workspace.read import plan_params
 from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import changed, problems_of, read
 
@@ -22,6 +28,86 @@ def asking(annotations: dict[str, str], instance_type: str | None = A100) -> str
             "resource/instanceType": instance_type,
         }
     )
+
+
+def of_cluster(**values: Any) -> FindClusterDefaults:
+    return lambda namespace, instance_type: ClusterDefaults(**values)
+
+
+def test_a_file_with_a_machine_and_no_provider_has_the_one_of_the_installation() -> None:
+    workspace = read(asking({}), find_defaults=of_cluster(providers=("karpenter",)))
+    assert to_parameters(workspace)["provider"] == "karpenter"
+    assert workspace.warnings[0] == (
+        f"resource.instanceType: {A100}: provider karpenter, for which the installation is set up,"
+        " makes the node; argotune.dev/provider: existing takes one that is there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "makers"),
+    [({}, "aks or karpenter"), ({"providers": ("aks", "karpenter")}, "aks or karpenter")],
+)
+def test_without_one_the_node_has_to_be_there_and_that_is_said(
+    found: dict[str, Any], makers: str
+) -> None:
+    workspace = read(asking({}), find_defaults=of_cluster(**found))
+    assert "provider" not in workspace.options
+    assert workspace.warnings == (
+        f"resource.instanceType: {A100}: no provider is named, so a node of this type must be in "
+        f"the cluster; argotune.dev/provider: {makers} has one made for the run",
+    )
+    assert workspace.warnings == read(asking({})).warnings
+
+
+@pytest.mark.parametrize("provider", ["existing", "aks"])
+def test_a_provider_that_the_file_names_is_kept(provider: str) -> None:
+    find = of_cluster(providers=("karpenter",))
+    workspace = read(asking({"provider": provider, "service-gpus": "0"}), find_defaults=find)
+    assert workspace.options["provider"] == provider
+    assert workspace.warnings == ()
+
+
+def test_the_clusters_nodes_tell_the_cloud_where_the_file_does_not() -> None:
+    find = of_cluster(cloud="aws")
+    named = asking({}, instance_type="g5.4xlarge")
+    assert read(named, find_defaults=find).options["cloud"] == "aws"
+    own = asking({"cloud": "gcp"}, instance_type="g2-standard-8")
+    assert read(own, find_defaults=find).options["cloud"] == "gcp"
+    made = asking({"provider": "aks", "service-gpus": "0"})
+    assert "cloud" not in read(made, find_defaults=find).options
+
+
+def test_alternatives_of_another_cloud_are_refused() -> None:
+    annotations = {"provider": "karpenter", "alternative-instance-types": "g6.4xlarge,p5.4xlarge"}
+    assert problems_of(asking(annotations)) == [
+        f"{HERE}alternative-instance-types: g6.4xlarge is a machine of aws, and {A100} of azure; "
+        "accepted are machines of one cloud"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "machine", "problem"),
+    [
+        (
+            {"provider": "karpenter", "karpenter-node-class": "AKSNodeClass/gpu"},
+            "g5.4xlarge",
+            "instance-type: g5.4xlarge is a machine of aws; the run is in azure, as setting cloud, "
+            "node class, nodes or instance type say",
+        ),
+        (
+            {"provider": "existing", "cloud": "gcp"},
+            A100,
+            f"instance-type: {A100} is a machine of azure; the run is in gcp, as setting cloud,"
+            " node class, nodes or instance type say",
+        ),
+    ],
+)
+def test_a_machine_of_another_cloud_is_refused(
+    annotations: dict[str, str], machine: str, problem: str
+) -> None:
+    with pytest.raises(ParamsError) as caught:
+        make_plan(plan_params(read(asking(annotations, instance_type=machine))))
+    assert caught.value.problems == [problem]
 
 
 @pytest.mark.parametrize("provider", ["aks", "karpenter"])

@@ -32,7 +32,7 @@ def test_workspace_is_read_whole() -> None:
     assert workspace.instance_type == "Standard_NC24ads_A100_v4"
     assert workspace.label_selector == {"app": "my-model"}
     assert workspace.model_source is None
-    assert workspace.options == {}
+    assert workspace.options == {"provider": "existing"}
     assert workspace.warnings == ()
     assert workspace.problems_before_submit == ()
 
@@ -56,6 +56,8 @@ def test_quick_start_is_read_unchanged_with_placeholders_to_be_filled_in() -> No
         "tuning.input.urls[0]: the query of https://huggingface.co/datasets/philschmid/"
         "dolly-15k-oai-style/resolve/main/data/train-00000-of-00001-54e3756291ca09c6.parquet may "
         "hold a token: it goes into a Secret and is in no argument, log, name or image",
+        "resource.instanceType: Standard_NC6s_v3: no provider is named, so a node of this type "
+        "must be in the cluster; argotune.dev/provider: aks or karpenter has one made for the run",
         f"{image} (to be filled in)",
         f"{secret} (to be filled in)",
     )
@@ -85,7 +87,10 @@ def test_what_the_api_server_adds_is_no_unknown_field() -> None:
         {
             "metadata/uid": "a-b",
             "metadata/managedFields": [{"manager": "kubectl"}],
-            "metadata/annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            "metadata/annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                "argotune.dev/provider": "existing",
+            },
             "status": {"state": "Pending"},
         }
     )
@@ -95,7 +100,7 @@ def test_what_the_api_server_adds_is_no_unknown_field() -> None:
 def test_secret_beside_it_is_left_alone() -> None:
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: my-secret}\nstringData: {a: hidden}\n"
     assert read(WORKSPACE + "---\n" + secret).warnings == (
-        "one.yaml: line 21: the Secret is not applied; use `kubectl apply`",
+        "one.yaml: line 22: the Secret is not applied; use `kubectl apply`",
     )
 
 

@@ -13,6 +13,7 @@ from argotune.workflows.cli.checks.workspace import needs_of
 from argotune.workflows.cli.installation.objects import objects
 from argotune.workflows.cli.installation.settings import Settings
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.cluster_defaults import defaults_of
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace.planned import Planned, PlannedService, load, load_service
 from argotune.workflows.workspace.read import is_about_inference
@@ -56,5 +57,16 @@ def open_subject(
 def _plan(files: Sequence[Path], cluster: Cluster) -> Planned | PlannedService:
     texts = read_texts(files)
     if is_about_inference(texts):
-        return load_service(texts, overrides={}, find_config_map=cluster.find_config_map)
-    return load(texts, overrides={}, allow_loopback=True, find_config_map=cluster.find_config_map)
+        return load_service(
+            texts,
+            overrides={},
+            find_config_map=cluster.find_config_map,
+            find_defaults=defaults_of(cluster),
+        )
+    return load(
+        texts,
+        overrides={},
+        allow_loopback=True,
+        find_config_map=cluster.find_config_map,
+        find_defaults=defaults_of(cluster),
+    )

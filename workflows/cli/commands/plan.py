@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import measured_speed
 from argotune.workflows.cli.overrides import OF_VOLUMES, join_overrides, with_overrides
 from argotune.workflows.cli.providers.flags import (
+    CLOUD,
     CLUSTER_SETTINGS,
     PROVIDER,
     outlook_flags,
@@ -30,6 +31,7 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import ENTRIES
+from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.data import count_rows
 from argotune.workflows.cli.show.plan_rows import (
@@ -58,9 +60,9 @@ from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.input import refused_urls
-from argotune.workflows.workspace.model import provider_of
+from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.node_request import request_of
-from argotune.workflows.workspace.nodes import node_is_of_run
+from argotune.workflows.workspace.nodes import FindClusterDefaults, node_is_of_run
 from argotune.workflows.workspace.read import is_about_inference
 
 app = typer.Typer(add_completion=False)
@@ -114,15 +116,18 @@ def plan(
             "--namespace": namespace,
             "--context": context,
             "--cluster": on_cluster,
-            **{f"--{name}": text for name, text in given.items() if name != PROVIDER},
+            **{f"--{name}": text for name, text in given.items() if name not in (PROVIDER, CLOUD)},
         }
         options.refuse(flags, "for a training; a service is planned by its file alone")
-        provided = {name: text for name, text in given.items() if name == PROVIDER and text}
+        provided = {
+            name: text for name, text in given.items() if name in (PROVIDER, CLOUD) and text
+        }
         _plan_service(
             texts, join_overrides(overrides, provided), output, every=every, substitute=substitute
         )
         return
-    of_file = (PROVIDER, *(row.name for row in CLUSTER_SETTINGS))
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    of_file = (PROVIDER, CLOUD, *(row.name for row in CLUSTER_SETTINGS))
     planned = workspaces.load(
         texts,
         overrides=join_overrides(
@@ -133,6 +138,8 @@ def plan(
         files_are_here=True,
         substitute=substitute,
         dataset_tokens=dataset_tokens,
+        find_defaults=None if cluster is None else _defaults_of(cluster),
+        name_gpu=None if cluster is None else _gpu_of_nodes(cluster),
     )
     if not allow_loopback:
         workspaces.print_as_warnings(refused_urls(planned.workspace))
@@ -172,8 +179,7 @@ def plan(
             planned.plan.method,
             alternatives=request_of(planned).instance_types[1:],
         )
-    cluster = chosen_cluster(namespace, context, on_cluster)
-    is_asked = bool(any(given.values()) or cluster)
+    is_asked = bool(any(text for name, text in given.items() if name != CLOUD) or cluster)
     entry = ENTRIES.get(provider)
     would_come = True
     try:
@@ -248,6 +254,25 @@ def _refuse_other_providers(provider: str, given: Mapping[str, str]) -> None:
         for flag in entry.plan_flags
     }
     options.refuse(flags, f"is not for provider {provider}")
+
+
+def _defaults_of(cluster: Cluster) -> FindClusterDefaults:
+    from argotune.workflows.cli.remote.cluster_defaults import defaults_of
+
+    return defaults_of(cluster, for_any_machine=True)
+
+
+def _gpu_of_nodes(cluster: Cluster) -> Callable[[Workspace], Workspace]:
+    from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
+
+    def named(workspace: Workspace) -> Workspace:
+        try:
+            return with_gpu_of_nodes(cluster.within(workspace.namespace), workspace)
+        except ClusterError:
+            # The outlook says what keeps the cluster from answering.
+            return workspace
+
+    return named
 
 
 def _print_outlook(

@@ -104,11 +104,16 @@ def create(
     if is_about_inference(texts):
         options.refuse({"--allow-loopback": allow_loopback}, "for the data of a training")
         planned = submission.plan_service_for_cluster(
-            cluster, texts, overrides, substitute=substitute
+            cluster, texts, overrides, substitute=substitute, is_installed=not standalone
         )
     else:
         planned = submission.plan_for_cluster(
-            cluster, texts, overrides, allow_loopback=allow_loopback, substitute=substitute
+            cluster,
+            texts,
+            overrides,
+            allow_loopback=allow_loopback,
+            substitute=substitute,
+            is_installed=not standalone,
         )
     cluster = cluster.within(planned.workspace.namespace)
     run = submission.submit(

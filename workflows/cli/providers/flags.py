@@ -26,6 +26,8 @@ from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES
 
 PROVIDER = "provider"
 """Flag of `argotune plan` and `argotune gc`."""
+CLOUD = "cloud"
+"""Flag of `argotune plan`."""
 
 ALL_RUNS = "All runs"
 """Heading of the flags of `argotune install` for runs with nodes of any kind."""
@@ -59,6 +61,11 @@ def plan_flags() -> list[Flag]:
             name=PROVIDER,
             help="Look whether it would bring the node; default: as the file says.",
             choices=CLUSTER_PROVIDERS,
+        ),
+        Flag(
+            name=CLOUD,
+            help="Plan with its machines; default: as the file, its machine or the cluster say.",
+            choices=SETTINGS[CLOUD].choices,
         ),
         *_cluster_flags("the file's, or the installation's"),
         *outlook_flags(),

@@ -15,6 +15,7 @@ from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
 from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.cluster_defaults import defaults_of
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.remote.joining import check_joining, has_other_base
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
@@ -48,9 +49,11 @@ def plan_for_cluster(
     *,
     allow_loopback: bool = False,
     substitute: bool = False,
+    is_installed: bool = True,
 ) -> Planned:
     """Read and plan a workspace whose runs are pods of the cluster, and print its warnings.
 
+    `is_installed` says that they are those of the namespace's installation.
     Raises InputError and WorkspaceError with every problem of the file and of the plan.
     """
 
@@ -62,6 +65,7 @@ def plan_for_cluster(
             substitute=substitute,
             must_be_final=True,
             find_config_map=cluster.find_config_map,
+            find_defaults=defaults_of(cluster, is_installed=is_installed),
             name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
         )
 
@@ -76,7 +80,12 @@ def plan_for_cluster(
 
 
 def plan_service_for_cluster(
-    cluster: Cluster, texts: Texts, overrides: Mapping[str, str], *, substitute: bool = False
+    cluster: Cluster,
+    texts: Texts,
+    overrides: Mapping[str, str],
+    *,
+    substitute: bool = False,
+    is_installed: bool = True,
 ) -> PlannedService:
     """Read and plan a workspace that serves a model without training, as `plan_for_cluster`."""
     planned = load_service(
@@ -85,6 +94,7 @@ def plan_service_for_cluster(
         substitute=substitute,
         must_be_final=True,
         find_config_map=cluster.find_config_map,
+        find_defaults=defaults_of(cluster, is_installed=is_installed),
     )
     _check_for_cluster(planned.workspace)
     print_warnings(planned)

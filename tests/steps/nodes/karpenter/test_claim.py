@@ -50,6 +50,31 @@ def test_a_claim_says_all_that_karpenter_needs() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("node_class", "group", "machine"),
+    [
+        ("EC2NodeClass/gpu", "karpenter.k8s.aws", "g5.4xlarge"),
+        ("GCENodeClass/gpu", "karpenter.k8s.gcp", "g2-standard-8"),
+    ],
+)
+def test_a_claim_of_another_cloud_has_nothing_of_azures(
+    node_class: str, group: str, machine: str
+) -> None:
+    asked = request(instance_types=(machine,), prices_usd_per_hour={machine: 1.5})
+    placement = Placement(instance_type=machine, zone="z-1")
+    manifest = claims.manifest(asked, placement, NodeClass.parse(node_class), START)
+    assert manifest["spec"]["nodeClassRef"]["group"] == group
+    assert manifest["spec"]["requirements"] == [
+        {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]},
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [machine]},
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+        {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z-1"]},
+    ]
+    assert manifest["metadata"]["annotations"]["argotune.dev/price-usd-per-hour"] == "1.5"
+    text = str(manifest).lower()
+    assert not [word for word in ("azure", "kaito", "storage': '0") if word in text]
+
+
 def test_kaitos_provisioner_gets_what_it_demands() -> None:
     manifest = claims.manifest(
         request(gpus=2),
@@ -129,23 +154,23 @@ def test_node_classes_of_known_kinds_need_no_group() -> None:
         (
             "",
             "empty; give GROUP/KIND/NAME, or KIND/NAME of AKSNodeClass, EC2NodeClass, "
-            "KaitoNodeClass",
+            "GCENodeClass, KaitoNodeClass",
         ),
         (
             "gpu",
             "'gpu' is not GROUP/KIND/NAME, or KIND/NAME of AKSNodeClass, EC2NodeClass, "
-            "KaitoNodeClass",
+            "GCENodeClass, KaitoNodeClass",
         ),
         (
             "a/b/C/d",
             "'a/b/C/d' is not GROUP/KIND/NAME, or KIND/NAME of AKSNodeClass, EC2NodeClass, "
-            "KaitoNodeClass",
+            "GCENodeClass, KaitoNodeClass",
         ),
         ("GpuClass/a", "'GpuClass/a' lacks the API group of GpuClass; give GROUP/GpuClass/a"),
         (
             "AKSNodeClass/A B",
             "'AKSNodeClass/A B' is not GROUP/KIND/NAME, or KIND/NAME of AKSNodeClass, "
-            "EC2NodeClass, KaitoNodeClass",
+            "EC2NodeClass, GCENodeClass, KaitoNodeClass",
         ),
     ],
 )

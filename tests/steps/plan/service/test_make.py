@@ -25,12 +25,12 @@ from argotune.steps.plan.service.make import (
 )
 from argotune.steps.plan.service.params import Params
 
-A10, A100 = "Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"
+A10, A100 = "g5.4xlarge", "Standard_NC24ads_A100_v4"
 
 
 def params(**values: Any) -> Params:
     given = {"name": "chat", "preset": "phi-3-mini-4k-instruct", "instance_type": A10}
-    return Params(**given | {"provider": "aks"} | values)
+    return Params(**given | {"provider": "karpenter"} | values)
 
 
 def test_keys_and_values_are_counted_as_published() -> None:
@@ -184,20 +184,20 @@ def test_other_machines_hold_the_same_context_at_twice_the_price_at_most() -> No
     asked = params(instance_type=A100)
     found = service_alternatives(asked, make_service_plan(asked))
     assert found
-    assert A10 in found
+    assert "Standard_NC40ads_H100_v5" in found
     assert A100 not in found
 
 
 def test_a_retired_machine_has_a_substitute() -> None:
     found = find_service_substitution(params(instance_type="Standard_NC6s_v3"))
     assert found is not None
-    assert (found.new, found.retired) == (A10, True)
+    assert (found.new, found.retired) == (A100, True)
     assert find_service_substitution(params()) is None
 
 
 def test_without_a_machine_the_smallest_gpu_is_assumed_on_a_cluster() -> None:
     plan = make_service_plan(params(instance_type=None, provider="existing", preset="phi-4"))
-    assert (plan.hardware.gpus, plan.hardware.gpu_memory_gib) == (1, 80)
+    assert (plan.hardware.gpus, plan.hardware.gpu_memory_gib) == (1, 48)
     assert plan.warnings[0].startswith("no instance type is named, so the plan is for a GPU")
     here = make_service_plan(params(instance_type=None, provider="local"))
     assert (here.hardware.gpus, here.answers, here.max_length) == (0, None, 4096)

@@ -26,7 +26,7 @@ from argotune.steps.plan.planning import (
 from argotune.steps.plan.planning import fits as sku_fits
 from argotune.steps.plan.service.size import LEAST_LENGTH
 
-A10, TWO_A10 = "Standard_NV36ads_A10_v5", "Standard_NV72ads_A10_v5"
+A10, TWO_A10 = "g5.4xlarge", "g2-standard-24"
 A100, TWO_A100 = "Standard_NC24ads_A100_v4", "Standard_NC48ads_A100_v4"
 PHI_4 = {"preset": "phi-4", "instance_type": A10}
 GB_OF_A10 = 24.2
@@ -83,7 +83,7 @@ def test_4_bits_that_were_forbidden_are_refused_with_what_fits() -> None:
         f"service-gpus: the service does not fit {A10}: phi-4 in 16 bits with one answer of 2048"
         " tokens needs "
     )
-    for way in (A100, "service-load-in-4bit true", "service-gpus 0", "deploy-to none"):
+    for way in ("g6e.xlarge", "service-load-in-4bit true", "service-gpus 0", "deploy-to none"):
         assert way in problem
 
 
@@ -109,13 +109,17 @@ def test_heads_that_several_gpus_cannot_share_are_refused() -> None:
 
 
 def test_a_machine_of_its_own_is_planned_for() -> None:
-    service = served(**PHI_4, service_instance_type=A100)
+    service = served(**PHI_4, service_instance_type="g6e.4xlarge")
     assert (service.engine, service.load_in_4bit) == ("vllm", False)
-    assert service.card.instance_type == A100
+    assert service.card.instance_type == "g6e.4xlarge"
     (problem,) = problems(
-        preset="phi-4", instance_type=A100, method="lora", service_instance_type=A10
+        preset="phi-4", instance_type="g6e.4xlarge", method="lora", service_instance_type=A10
     )
     assert problem.startswith(f"service-instance-type: the service does not fit {A10}: phi-4 in 16")
+    (mixed,) = problems(service_instance_type=A100)
+    assert mixed.startswith(
+        f"service-instance-type: {A100} is a machine of azure; the run is in aws"
+    )
     (unknown,) = problems(service_instance_type="Standard_None")
     assert unknown.startswith("service-instance-type: ")
 

@@ -130,7 +130,8 @@ def test_trap_08_fp16_is_refused_with_the_reason_and_a_gpu_that_has_bfloat16(nam
         find_device(cuda=FakeCuda(gpus=[old], bfloat16=False))
     assert str(caught.value) == (
         f"{name} has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in NaN; "
-        "use an Ampere GPU or newer, such as Standard_NV36ads_A10_v5"
+        "use an Ampere GPU or newer, such as g6.xlarge (aws) or Standard_NC24ads_A100_v4 (azure) "
+        "or g2-standard-4 (gcp)"
     )
 
 

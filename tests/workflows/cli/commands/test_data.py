@@ -93,20 +93,20 @@ def test_a_limit_of_cost_is_held_against_the_tokens_that_were_counted(
     rows = write("data.jsonl", "".join(ROWS.replace("?", f" of {n}?") for n in range(30)))
     text = TINY.replace("https://example.com/data.parquet", rows.as_uri())
     text = text.replace("name: tiny", "name: phi-3-mini-4k-instruct")
-    text = text.replace("resource:\n", f"resource:\n  instanceType: {A10}\n")
+    text = text.replace("resource:\n", f"resource:\n  instanceType: {A100}\n")
     text = text.replace("method: lora\n", "method: qlora\n  config: epochs\n")
     text = text.replace("name: my-tiny\n", f"name: my-tiny\n  annotations: {LIMITED}\n")
     file = write("workspace.yaml", f"{text}---\n{EPOCHS}")
     answer = argotune("data", file)
     assert answer.code == 2
     limit = (
-        "error: metadata.annotations.argotune.dev/max-cost-usd: 2, but by its plan the run costs"
+        "error: metadata.annotations.argotune.dev/max-cost-usd: 0.9, but by its plan the run costs"
     )
     assert limit in answer.err
 
 
-A10 = "Standard_NV36ads_A10_v5"
-LIMITED = '{argotune.dev/max-cost-usd: "2", argotune.dev/provider: aks}'
+A100 = "Standard_NC24ads_A100_v4"
+LIMITED = '{argotune.dev/max-cost-usd: "0.9", argotune.dev/provider: aks}'
 EPOCHS = """\
 apiVersion: v1
 kind: ConfigMap

@@ -17,6 +17,8 @@ from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
 from tests.workflows.workspace.helpers import QUICK_START, changed
 
+A100 = "Standard_NC24ads_A100_v4"
+
 
 def test_quick_start_is_planned_with_warnings(argotune: Argotune, write: Write) -> None:
     answer = argotune("plan", write("workspace.yaml", QUICK_START))
@@ -25,26 +27,27 @@ def test_quick_start_is_planned_with_warnings(argotune: Argotune, write: Write) 
     warnings = answer.err.splitlines()
     assert [line for line in warnings if not line.startswith("warning: ")] == []
     fields = [line.removeprefix("warning: ").partition(":")[0] for line in warnings]
-    assert fields[:5] == [
+    assert fields[:6] == [
         "apiVersion",
         "tuning.input.urls[0]",
+        "resource.instanceType",
         "tuning.output.image",
         "tuning.output.imagePushSecret",
         "resource.instanceType",
     ]
     assert (
         "Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the nearest that"
-        " fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus); planned for instead;"
-        " submit asks for --substitute"
-    ) in warnings[4]
+        " fits is Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus); planned for"
+        " instead; submit asks for --substitute"
+    ) in warnings[5]
 
 
 def test_substitute_takes_the_nearest_sku(argotune: Argotune, write: Write) -> None:
     answer = argotune("plan", write("workspace.yaml", QUICK_START), "--substitute")
     assert answer.code == 0
-    assert "3.2 USD/h in eastus); taken instead" in answer.err
+    assert "3.673 USD/h in eastus); taken instead" in answer.err
     chosen = [line.split()[1] for line in answer.out.splitlines() if line.startswith("* ")]
-    assert chosen == ["Standard_NV36ads_A10_v5"]
+    assert chosen == ["Standard_NC24ads_A100_v4"]
 
 
 def test_skus_that_do_not_fit_are_listed_with_their_reason_on_request(
@@ -82,21 +85,49 @@ def test_flags_stand_in_for_the_files_fields(
     assert shown in answer.out
 
 
+@pytest.mark.parametrize(
+    ("cloud", "machine"), [("aws", "g6e.xlarge"), ("gcp", "a2-highgpu-1g"), ("azure", A100)]
+)
+def test_a_cloud_that_is_asked_for_is_the_one_whose_machines_are_shown(
+    argotune: Argotune, write: Write, cloud: str, machine: str
+) -> None:
+    text = changed({"resource/instanceType": None, "tuning/preset/name": "phi-4"})
+    answer = argotune("plan", write("workspace.yaml", text), "--cloud", cloud)
+    assert answer.code == 0
+    assert f"GPU machines of {cloud} that fit; none is planned for" in answer.out
+    (title,) = (at for at, line in enumerate(answer.out.splitlines()) if " that fit; " in line)
+    assert answer.out.splitlines()[title + 2].split()[0] == machine
+    prices = [line for line in answer.out.splitlines() if line.startswith("Prices")]
+    assert len(prices) == 1
+
+
+def test_a_machine_of_another_cloud_than_the_one_asked_for_is_refused(
+    argotune: Argotune, write: Write
+) -> None:
+    answer = argotune("plan", write("workspace.yaml", changed({})), "--cloud", "aws")
+    assert answer.code == 2
+    assert f"instance-type: {A100} is a machine of azure; the run is in aws" in answer.errors[0]
+    both = argotune(
+        "plan", write("workspace.yaml", changed({})), "--cloud", "aws", "--provider", "aks"
+    )
+    assert "cloud: aws; provider aks makes machines of azure" in both.err
+
+
 def test_a_sku_that_cannot_hold_the_job_is_refused_with_one_that_can(
     argotune: Argotune, write: Write
 ) -> None:
     file = write("workspace.yaml", TINY)
     answer = argotune(
         "plan", file, "--preset", "qwen2.5-coder-32b-instruct",
-        "--instance-type", "Standard_NV36ads_A10_v5",
+        "--instance-type", "g5.4xlarge",
     )  # fmt: skip
     assert answer.code == 2
     assert len(answer.errors) == 1
     assert answer.errors[0].startswith(
-        "resource.instanceType: Standard_NV36ads_A10_v5: qwen2.5-coder-32b-instruct with lora and"
-        " 4096 tokens per pass needs "
+        "resource.instanceType: g5.4xlarge: qwen2.5-coder-32b-instruct with lora and 4096 tokens"
+        " per pass needs "
     )
-    assert "; take it with --substitute or --instance-type Standard_" in answer.errors[0]
+    assert "; take it with --substitute or --instance-type p" in answer.errors[0]
 
 
 @pytest.mark.parametrize("command", ["plan", "render", "submit"])

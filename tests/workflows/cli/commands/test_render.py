@@ -59,7 +59,7 @@ def test_quick_start_is_rendered_in_every_form(
     assert unknown_fields(KINDS[document["kind"]], document) == []
     assert undefined_references(document["spec"]) == []
     assert arguments_of(document)["preset"] == "phi-3-mini-128k-instruct"
-    assert arguments_of(document)["instance-type"] == "Standard_NV36ads_A10_v5"
+    assert arguments_of(document)["instance-type"] == "Standard_NC24ads_A100_v4"
     assert all(line.startswith("warning: ") for line in answer.err.splitlines())
 
 

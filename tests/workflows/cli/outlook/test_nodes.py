@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import arm
 from tests.fakes.api_server import ApiServer, serving
 from tests.fakes.arm import Fault
-from tests.workflows.cli.azure import A10, A10M, A100, CLUSTER_ID, azure, set_quota, sku
+from tests.workflows.cli.azure import A100, CLUSTER_ID, H100, azure, set_quota, sku
 from tests.workflows.cli.checks.cluster import healthy, node
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
@@ -62,11 +62,11 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServe
 
 @pytest.fixture
 def file(write: Write) -> Path:
-    """A workspace for the A10."""
+    """A workspace for the A100."""
     return workspace(write)
 
 
-def workspace(write: Write, instance_type: str = A10, **annotations: str) -> Path:
+def workspace(write: Write, instance_type: str = A100, **annotations: str) -> Path:
     given = annotations or {"question": "Hello?"}
     lines = "\n".join(
         f'    argotune.dev/{name.replace("_", "-")}: "{text}"' for name, text in given.items()
@@ -93,7 +93,7 @@ def notes(answer: Answer, start: str) -> list[str]:
 def test_an_alternative_on_which_the_tune_pod_does_not_fit_will_not_be_asked_for(
     argotune: Argotune, write: Write, cloud: arm.Cloud
 ) -> None:
-    file = workspace(write, tune_memory="300Gi", alternative_instance_types=A100)
+    file = workspace(write, H100, tune_memory="300Gi", alternative_instance_types=A100)
     answer = argotune("plan", file, *WHERE)
     assert answer.code == 0
     assert [row[-1] for row in rows(answer)] == ["OUTLOOK", "had", "[1]"]
@@ -111,9 +111,8 @@ def test_every_alternative_is_shown_in_the_order_of_tries(
     head, *found = rows(answer)
     assert " ".join(head) == "SKU CAPACITY ZONE VCPUS OF FAMILY OF REGION USD/H OUTLOOK"
     assert found == [
-        ["1", A10, "regular", "any", "36", "72/72", "80/100", "3.20", "may", "be", "had"],
-        ["2", A100, "regular", "any", "24", "48/48", "80/100", "3.67", "may", "be", "had"],
-        ["3", A10M, "regular", "any", "36", "72/72", "80/100", "4.52", "may", "be", "had"],
+        ["1", A100, "regular", "any", "24", "48/48", "80/100", "3.67", "may", "be", "had"],
+        ["2", H100, "regular", "any", "40", "80/80", "80/100", "6.98", "may", "be", "had"],
     ]
     (waits,) = notes(answer, "Until the GPU can be used")
     assert "not known by SKU" in waits
@@ -127,11 +126,11 @@ def test_the_table_of_skus_marks_what_is_tried_next(
     out = argotune("plan", file, *WHERE).out
     assert "* is planned for, + is tried where the cloud has none of it" in out
     marked = [line.split()[:2] for line in out.splitlines() if line.startswith(("* ", "+ "))]
-    assert marked == [["*", A10], ["+", A100], ["+", A10M]]
+    assert marked == [["*", A100], ["+", H100]]
     assert "+ is tried" not in argotune("plan", file).out
 
 
-@pytest.mark.parametrize(("given", "tried"), [("none", [A10]), (A100, [A10, A100])])
+@pytest.mark.parametrize(("given", "tried"), [("none", [A100]), (H100, [A100, H100])])
 def test_what_the_file_says_of_alternatives_counts(
     argotune: Argotune, write: Write, cloud: arm.Cloud, given: str, tried: list[str]
 ) -> None:
@@ -154,26 +153,25 @@ def test_spot_comes_first_where_asked_for_and_has_a_quota_of_its_own(
     )
     answer = argotune("plan", file)
     assert [row[:9] for row in rows(answer)[1:]] == [
-        ["1", A10, "spot", "2", "36", "-", "100/100", "<=", "1.50"],
-        ["2", A10, "spot", "any", "36", "-", "100/100", "<=", "1.50"],
-        ["3", A10, "regular", "2", "36", "72/72", "80/100", "3.20", "may"],
-        ["4", A10, "regular", "any", "36", "72/72", "80/100", "3.20", "may"],
+        ["1", A100, "spot", "2", "24", "-", "100/100", "<=", "1.50"],
+        ["2", A100, "spot", "any", "24", "-", "100/100", "<=", "1.50"],
+        ["3", A100, "regular", "2", "24", "48/48", "80/100", "3.67", "may"],
+        ["4", A100, "regular", "any", "24", "48/48", "80/100", "3.67", "may"],
     ]
 
 
 def test_a_refusal_is_told_once_with_what_to_do(
     argotune: Argotune, file: Path, cloud: arm.Cloud
 ) -> None:
-    set_quota(cloud, "StandardNVADSA10v5Family", 60, 72)
+    set_quota(cloud, "StandardNCADSA100v4Family", 40, 48)
     answer = argotune("plan", file, *WHERE)
     assert answer.code == 0
     assert [row[-2:] for row in rows(answer)[1:]] == [
         ["refused", "[1]"],
         ["be", "had"],
-        ["refused", "[1]"],
     ]
     assert notes(answer, "[1]") == [
-        "[1] quota StandardNVADSA10v5Family in eastus: 36 vCPUs needed, 12 of 72 left; ask for more"
+        "[1] quota StandardNCADSA100v4Family in eastus: 24 vCPUs needed, 8 of 48 left; ask for more"
         " (https://learn.microsoft.com/azure/quotas/per-vm-quota-requests)"
     ]
 
@@ -184,17 +182,17 @@ def test_where_nothing_can_be_had_the_exit_code_says_it(
     set_quota(cloud, "cores", 100, 100)
     answer = argotune("plan", file, *WHERE)
     assert answer.code == 3
-    assert "quota cores in eastus: 36 vCPUs needed, 0 of 100 left" in answer.out
+    assert "quota cores in eastus: 24 vCPUs needed, 0 of 100 left" in answer.out
 
 
 def test_a_restriction_is_told_with_its_reason(
     argotune: Argotune, file: Path, cloud: arm.Cloud
 ) -> None:
     restriction = {"type": "Location", "values": ["eastus"], "reasonCode": "QuotaId"}
-    cloud.skus[1] = sku(A10, restrictions=[restriction])
+    cloud.skus[0] = sku(A100, restrictions=[restriction])
     (note,) = notes(argotune("plan", file, *WHERE), "[1]")
     assert note.startswith(
-        f"[1] {A10} is not offered to this subscription here: the subscription's"
+        f"[1] {A100} is not offered to this subscription here: the subscription's"
     )
 
 
@@ -205,9 +203,8 @@ def test_what_may_not_be_read_is_said_and_the_rest_is_shown(
     answer = argotune("plan", file, *WHERE)
     assert answer.code == 0
     assert [row[4:8] for row in rows(answer)[1:]] == [
-        ["-", "-", "-", "3.20"],
         ["-", "-", "-", "3.67"],
-        ["-", "-", "-", "4.52"],
+        ["-", "-", "-", "6.98"],
     ]
     assert all(row[-4:] == ["not", "all", "is", "seen"] for row in rows(answer)[1:])
     (note,) = notes(answer, "not seen")
@@ -299,17 +296,17 @@ def test_which_cluster_has_to_be_said(argotune: Argotune, file: Path, cloud: arm
 def test_nodes_that_exist_are_looked_at_as_the_doctor_does(
     argotune: Argotune, write: Write, server: ApiServer
 ) -> None:
-    server.put(node("gpu-2", labels={"pool": "gpu", "node.kubernetes.io/instance-type": A10}))
+    server.put(node("gpu-2", labels={"pool": "gpu", "node.kubernetes.io/instance-type": A100}))
     file = workspace(write)
     answer = argotune("plan", file, "-n", "team-a")
     assert answer.code == 0
     lines = answer.out.splitlines()
     place = lines.index("GPU node by provider existing, as the cluster is now")
-    assert lines[place + 1] == f"  ok       GPU nodes that fit: gpu-2 (1 x GPU ({A10}))"
-    other = workspace(write, instance_type=A100)
+    assert lines[place + 1] == f"  ok       GPU nodes that fit: gpu-2 (1 x GPU ({A100}))"
+    other = workspace(write, instance_type=H100)
     answer = argotune("plan", other, "-n", "team-a")
     assert answer.code == 3
-    assert f"gpu-2: instance type {A10}, not {A100}" in answer.out
+    assert f"gpu-2: instance type {A100}, not {H100}" in answer.out
 
 
 def test_of_a_cluster_that_nobody_chose_nothing_is_claimed(

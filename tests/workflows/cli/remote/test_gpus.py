@@ -136,11 +136,7 @@ def test_who_may_not_see_nodes_may_submit(
     [
         WORKSPACE,
         workspace(preset={"name": "tiny"}),
-        workspace().replace(
-            "name: my-model\n",
-            "name: my-model\n  annotations: {argotune.dev/provider: karpenter}\n",
-            1,
-        ),
+        workspace().replace("argotune.dev/provider: existing", "argotune.dev/provider: karpenter"),
     ],
     ids=["names a SKU", "needs no GPU", "brings its own node"],
 )

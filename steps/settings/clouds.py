@@ -1,0 +1,24 @@
+"""The cloud of a run, by its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from argotune.presets.clouds import cloud_of_node_class
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+
+
+def cloud_of(settings: Mapping[str, str]) -> str:
+    """Return the cloud that the settings name, else the one in which the node class makes nodes.
+
+    `settings` are texts by name, those of the installation among them; empty: they do not tell.
+    """
+    if settings.get("cloud"):
+        return settings["cloud"]
+    if settings.get("provider") != "karpenter":
+        return ""
+    try:
+        return cloud_of_node_class(NodeClass.parse(settings.get("karpenter-node-class", "")).kind)
+    except ValueError:
+        # None is named, or its text is refused elsewhere.
+        return ""
