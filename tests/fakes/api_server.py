@@ -46,7 +46,7 @@ _PLURALS = {
 }
 _PATH = re.compile(
     r"(?P<api>/api/v1|/apis/(?P<group>[^/]+)/[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?"
+    r"/(?P<plural>[a-z0-9]+)(?:/(?P<name>[^/]+))?"
 )
 _VERBS = {"POST": "create", "DELETE": "delete"}
 

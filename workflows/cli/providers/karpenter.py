@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from argotune.presets.clouds import cloud_of_node_class, cloud_of_size
 from argotune.steps.cluster.kinds import KINDS, Kind
 from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.cluster.quantities import quantity
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.karpenter.node_pools import NoOffer, offer_of
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
@@ -23,6 +25,15 @@ from argotune.workflows.cli.providers.description import ProviderCommands
 
 _PARAMETER = "karpenter-node-class"
 _INSTALL = "install Karpenter 1.0 or later"
+_DISK_FIELDS = {
+    "AKSNodeClass": "spec.osDiskSizeGB",
+    "EC2NodeClass": "spec.blockDeviceMappings",
+    "GCENodeClass": "spec.disks",
+}
+"""Fields of the node classes with the size of their nodes' disks."""
+_AKS_DISK_GB, _EC2_DISK_GIB = 128, 20.0
+"""Sizes without these fields: of the AKSNodeClass by its definition, of the EC2NodeClass with the
+AMIs of AL2023 and Bottlerocket (karpenter.sh, NodeClasses, spec.blockDeviceMappings)."""
 
 
 def nodes(subject: Subject) -> Iterator[Finding]:
@@ -49,7 +60,18 @@ def nodes(subject: Subject) -> Iterator[Finding]:
 
 
 def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
-    """Check whether the node class exists, and is Ready where it has that condition."""
+    """Check whether the node class exists, makes the run's machine and disk, and is Ready."""
+    made = cloud_of_node_class(wanted.kind)
+    others = {
+        name: cloud
+        for name in subject.needs.node.instance_types
+        if (cloud := cloud_of_size(name)) and made not in ("", cloud)
+    }
+    for name, cloud in others.items():
+        yield problem(
+            f"{name} is a machine of {cloud}, and {wanted} makes machines of {made}",
+            "name a machine of that cloud as resource.instanceType, or another node class",
+        )
     kind = _kind_of(subject, wanted)
     if kind is None:
         yield problem(
@@ -74,6 +96,15 @@ def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
             f"{wanted} is not Ready: {reason}",
             "correct the cause; Karpenter deletes every claim until then",
             f"kubectl get {wanted.kind.lower()} {wanted.name} -o yaml",
+        )
+        return
+    size_gib, needed_gib = _largest_disk_gib(found), subject.needs.node.disk_gib
+    if size_gib is not None and size_gib < needed_gib:
+        yield problem(
+            f"{wanted} makes disks of {size_gib:g} GiB, and the run asks for {needed_gib} GiB, so "
+            "Karpenter finds no machine for it",
+            f"give it as much in {_DISK_FIELDS[wanted.kind]}",
+            f"kubectl edit {wanted.kind.lower()} {wanted.name}",
         )
         return
     yield ok(f"{wanted} is there, by which Karpenter makes a node for each run")
@@ -121,6 +152,22 @@ def _not_ready(node_class: Object) -> str | None:
     if ready is None or ready["status"] == "True":
         return None
     return str(ready.get("message") or ready.get("reason") or ready["status"])
+
+
+def _largest_disk_gib(node_class: Object) -> float | None:
+    """Return the size of the largest disk of the class's nodes; None where it is not known."""
+    kind, spec = node_class["kind"], node_class.get("spec") or {}
+    if kind == "AKSNodeClass":
+        return float(spec.get("osDiskSizeGB", _AKS_DISK_GB))
+    if kind == "EC2NodeClass" and spec.get("instanceStorePolicy") is None:
+        disks = [each.get("ebs") or {} for each in spec.get("blockDeviceMappings") or []]
+        sizes = [quantity(each["volumeSize"]) for each in disks if "volumeSize" in each]
+        return float(max(sizes)) / 2**30 if sizes else _EC2_DISK_GIB
+    if kind == "GCENodeClass":
+        return max(
+            (float(each.get("sizeGiB", 0)) for each in spec.get("disks") or []), default=None
+        )
+    return None
 
 
 def _connect(kube: Kube, settings: ProviderSettings) -> Provider:

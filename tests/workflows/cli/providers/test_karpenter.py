@@ -96,7 +96,7 @@ def test_a_node_class_that_is_not_ready_says_why(server: ApiServer) -> None:
 
 @pytest.mark.parametrize("name", ["EC2NodeClass/gpu", "karpenter.azure.com/OtherNodeClass/gpu"])
 def test_a_kind_that_the_cluster_does_not_know(server: ApiServer, name: str) -> None:
-    (said,) = found(server, karpenter_node_class=name)
+    said = found(server, karpenter_node_class=name)[-1]
     assert said.startswith(f"problem: the cluster knows no {name.split('/')[-2]} of karpenter.")
 
 
@@ -116,6 +116,75 @@ def test_a_cluster_without_karpenter(server: ApiServer) -> None:
     assert found(server, karpenter_node_class="AKSNodeClass/gpu") == [
         "problem: the cluster has no NodeClaims (karpenter.sh/v1)"
     ]
+
+
+def of_aws(server: ApiServer, **spec: Any) -> list[str]:
+    """What is found of a run on AWS, with a node class of this spec and 60 GiB to store."""
+    kinds = [{"name": "ec2nodeclasses", "kind": "EC2NodeClass"}]
+    group = "karpenter.k8s.aws"
+    server.discovery |= {
+        f"/apis/{group}": {
+            "kind": "APIGroup",
+            "versions": [{"groupVersion": f"{group}/v1", "version": "v1"}],
+        },
+        f"/apis/{group}/v1": {"kind": "APIResourceList", "resources": kinds},
+    }
+    server.objects[f"/apis/{group}/v1/ec2nodeclasses/gpu"] = {
+        "apiVersion": f"{group}/v1",
+        "kind": "EC2NodeClass",
+        "metadata": {"name": "gpu"},
+        "spec": spec,
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+    node = NodeRequest(
+        run="", gpus=1, instance_types=("g5.4xlarge",), disk_gib=60, timeout_seconds=0.0
+    )
+    settings = {"karpenter-node-class": "EC2NodeClass/gpu"}
+    needs = Needs(workspace="phi", provider="karpenter", node=node, provider_settings=settings)
+    return messages(look(server, karpenter.nodes, needs=needs))
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ({}, "20"),
+        (
+            {"blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": {"volumeSize": "50Gi"}}]},
+            "50",
+        ),
+    ],
+)
+def test_disks_that_are_too_small_for_the_run_are_told(
+    server: ApiServer, spec: dict[str, Any], size: str
+) -> None:
+    assert of_aws(server, **spec) == [
+        f"problem: EC2NodeClass gpu makes disks of {size} GiB, and the run asks for 60 GiB, so "
+        "Karpenter finds no machine for it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"blockDeviceMappings": [{"ebs": {"volumeSize": "4Gi"}}, {"ebs": {"volumeSize": "100Gi"}}]},
+        {"instanceStorePolicy": "RAID0"},
+    ],
+)
+def test_disks_that_are_large_enough_or_the_machines_own_will_do(
+    server: ApiServer, spec: dict[str, Any]
+) -> None:
+    assert of_aws(server, **spec) == [
+        "ok: EC2NodeClass gpu is there, by which Karpenter makes a node for each run"
+    ]
+
+
+def test_a_machine_of_another_cloud_than_the_node_class_is_told(server: ApiServer) -> None:
+    node = NodeRequest(run="", gpus=1, instance_types=("g5.4xlarge",), timeout_seconds=0.0)
+    settings = {"karpenter-node-class": "AKSNodeClass/gpu"}
+    needs = Needs(workspace="phi", provider="karpenter", node=node, provider_settings=settings)
+    assert messages(look(server, karpenter.nodes, needs=needs))[0] == (
+        "problem: g5.4xlarge is a machine of aws, and AKSNodeClass gpu makes machines of azure"
+    )
 
 
 def test_every_node_pool_is_judged(server: ApiServer) -> None:
