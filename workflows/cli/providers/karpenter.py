@@ -62,12 +62,12 @@ def nodes(subject: Subject) -> Iterator[Finding]:
 def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
     """Check whether the node class exists, makes the run's machine and disk, and is Ready."""
     made = cloud_of_node_class(wanted.kind)
-    others = {
+    foreign = {
         name: cloud
         for name in subject.needs.node.instance_types
         if (cloud := cloud_of_size(name)) and made not in ("", cloud)
     }
-    for name, cloud in others.items():
+    for name, cloud in foreign.items():
         yield problem(
             f"{name} is a machine of {cloud}, and {wanted} makes machines of {made}",
             "name a machine of that cloud as resource.instanceType, or another node class",
