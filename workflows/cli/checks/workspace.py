@@ -9,6 +9,7 @@ from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.steps.settings.step_params import SERVICE_STEPS
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.workspace.manifests import install_defaults, installed_values
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of, request_of_service
 from argotune.workflows.workspace.nodes import node_is_of_run
@@ -30,9 +31,21 @@ def file(subject: Subject) -> Iterator[Finding]:
             f"preset tiny is on no hub: its weights must be in claim {needs.models_claim}, which"
             " cannot be seen from here",
             "put them there once",
-            f"argo submit -n {subject.namespace} --watch workflows/demo/tiny-weights.yaml -p"
-            " images-registry=REGISTRY",
+            f"argo submit -n {subject.namespace} --watch workflows/demo/tiny-weights.yaml"
+            f" {_images_flags(subject)}",
         )
+
+
+def _images_flags(subject: Subject) -> str:
+    """Name the installed registry and tag; the Workflow's own tag is this version's."""
+    if subject.template is None:
+        return "-p images-registry=REGISTRY"
+    defaults = install_defaults()
+    values = {**defaults, **installed_values(subject.template)}
+    flags = f"-p images-registry={values['images-registry']}"
+    if values["images-tag"] == defaults["images-tag"]:
+        return flags
+    return f"{flags} -p images-tag={values['images-tag']}"
 
 
 def needs_of(planned: Planned | PlannedService, push_secret: str | None) -> Needs:

@@ -4,8 +4,11 @@ from argotune.steps.nodes.resources import Resources
 from argotune.workflows.cli.checks import workspace
 from argotune.workflows.cli.checks.subject import Needs
 from argotune.workflows.workspace.planned import load_service
-from tests.workflows.cli.checks.cluster import healthy, look
+from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look
+from tests.workflows.installed import decide
 from tests.workflows.workspace.test_inference import SERVICE, adapter, service
+
+TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
 
 
 def test_weights_that_no_hub_has_are_told_of() -> None:
@@ -16,6 +19,22 @@ def test_weights_that_no_hub_has_are_told_of() -> None:
         "preset tiny is on no hub: its weights must be in claim weights, which cannot be seen from"
         " here",
     )
+    submit = f"argo submit -n {SPACE} --watch workflows/demo/tiny-weights.yaml"
+    assert found.command == f"{submit} -p images-registry={REGISTRY}"
+
+
+def test_the_command_that_makes_them_names_a_tag_of_the_installers_own() -> None:
+    cluster = healthy()
+    decide(cluster.objects[TEMPLATE], images_tag="mine")
+    found = look(cluster, workspace.file, needs=Needs(arguments={"preset": "tiny"}, workspace="w"))
+    assert found[-1].command.endswith(f" -p images-registry={REGISTRY} -p images-tag=mine")
+
+
+def test_without_an_installation_it_names_a_place_for_the_registry() -> None:
+    cluster = healthy()
+    del cluster.objects[TEMPLATE]
+    found = look(cluster, workspace.file, needs=Needs(arguments={"preset": "tiny"}, workspace="w"))
+    assert found[-1].command.endswith(" -p images-registry=REGISTRY")
 
 
 def test_a_service_without_training_needs_its_node_and_the_registries_of_its_adapters() -> None:
