@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from argotune.workflows.cli.checks.installation import PLACEHOLDER
@@ -23,7 +23,9 @@ def digests(subject: Subject) -> Iterator[Finding]:
         return
     installed = digests_of(values)
     by_tag = [step for step in (*SMALL, *LARGE) if step not in installed]
-    if by_tag:
+    if by_tag and installed:
+        yield from _left_by_tag(subject, values, by_tag)
+    elif by_tag:
         yield info(
             f"images by tag {tag} alone: {', '.join(by_tag)}; they change when somebody pushes to"
             f" {registry}",
@@ -35,13 +37,32 @@ def digests(subject: Subject) -> Iterator[Finding]:
         yield from _moved(subject, values, installed)
 
 
+def _left_by_tag(
+    subject: Subject, values: Mapping[str, str], by_tag: Sequence[str]
+) -> Iterator[Finding]:
+    """Say why images have no digest where the others were found: mostly nobody pushed them."""
+    text = f"images by tag {values['images-tag']} alone: {', '.join(by_tag)}"
+    now = look_up(values, _authority(subject), steps=by_tag)
+    if now.failure is None:
+        yield info(
+            f"{text}; the registry has them now",
+            "install again, to hold runs to them",
+            subject.install_command("--digests"),
+        )
+        return
+    yield warning(
+        f"{text}; steps and services that need them fail: {now.failure}",
+        "push the images that are missing, and install again",
+        subject.install_command("--digests"),
+    )
+
+
 def _moved(
     subject: Subject, values: Mapping[str, str], installed: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Report images whose tag points elsewhere now."""
     tag = values["images-tag"]
-    ca = subject.get("ConfigMap", CA_CONFIG_MAP) or {}
-    now = look_up(values, (ca.get("data") or {}).get(CA_KEY), steps=list(installed))
+    now = look_up(values, _authority(subject), steps=list(installed))
     moved = {step: each for step, each in now.found.items() if each != installed[step]}
     if moved:
         yield warning(
@@ -52,6 +73,11 @@ def _moved(
         )
     if now.failure is not None:
         yield unknown(f"whether tag {tag} still points to them: {now.failure}")
+
+
+def _authority(subject: Subject) -> str | None:
+    found = subject.get("ConfigMap", CA_CONFIG_MAP) or {}
+    return (found.get("data") or {}).get(CA_KEY)
 
 
 def _listed(digests: Mapping[str, str]) -> str:

@@ -35,6 +35,7 @@ from argotune.workflows.cli.installation.settings import (
     version_of,
 )
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
+from argotune.workflows.workspace.images import LARGE, SMALL
 from argotune.workflows.workspace.manifests import install_defaults, installed_values
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -205,8 +206,10 @@ def with_digests(settings: Settings, ca: str | None) -> Settings:
     values = {**install_defaults(), **settings.installer_values()}
     digests = look_up(values, ca)
     if digests.failure is not None:
+        by_tag = [step for step in (*SMALL, *LARGE) if step not in digests.found]
+        images = f"images of {', '.join(by_tag)}" if digests.found else "images"
         _warn(
-            f"images are installed by tag, and change when somebody pushes to"
+            f"{images} are installed by tag, and change when somebody pushes to"
             f" {values['images-registry']}: {digests.failure}; install again when that is mended,"
             " or with --no-digests where this machine cannot reach the registry"
         )

@@ -52,12 +52,24 @@ def test_what_cannot_be_compared_is_told(registry: fake.Registry) -> None:
     installed = push(registry, "first", ["plan"])
     registry.manifests.clear()
     by_tag, shown, unknown = said(registry, installed)
-    assert by_tag == (
-        f"info: images by tag {TAG} alone: {', '.join(STEPS[1:])}; they change when somebody "
-        f"pushes to {registry.host}/argotune"
-    )
+    assert by_tag.startswith(f"warning: images by tag {TAG} alone: {', '.join(STEPS[1:])}; ")
     assert shown == f"ok: images of {registry.host}/argotune by digest: {listed(installed)}"
     assert unknown.startswith(f"unknown: whether tag {TAG} still points to them: {registry.host}/")
+
+
+def test_an_image_that_nobody_pushed_is_told_with_the_registrys_reason(
+    registry: fake.Registry,
+) -> None:
+    installed = push(registry, "first", [step for step in STEPS if step != "vllm"])
+    missing, _ = said(registry, installed)
+    assert missing.startswith(
+        f"warning: images by tag {TAG} alone: vllm; steps and services that need them fail: "
+        f"{registry.host}/argotune/argotune-vllm:{TAG}: "
+    )
+    assert "manifest unknown" in missing
+    push(registry, "first", ["vllm"])
+    found, _ = said(registry, installed)
+    assert found == f"info: images by tag {TAG} alone: vllm; the registry has them now"
 
 
 def test_images_by_tag_alone_are_told() -> None:

@@ -89,7 +89,7 @@ def test_an_image_without_a_digest_stays_by_tag_with_a_warning(
     assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
     (warning,) = answer.err.splitlines()
     assert warning.startswith(
-        "warning: images are installed by tag, and change when somebody pushes to "
+        "warning: images of push, tune are installed by tag, and change when somebody pushes to "
         f"{registry.host}/argotune: {registry.host}/argotune/argotune-push:{TAG}: "
     )
     assert "manifest unknown" in warning
