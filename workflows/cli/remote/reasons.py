@@ -13,7 +13,7 @@ from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.storage_class import advice_on
 from argotune.workflows.cli.show.approval import approval_advice
-from argotune.workflows.cli.show.rows import seconds_between
+from argotune.workflows.cli.show.rows import NOT_TRIED_AGAIN, seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     has_ended,
@@ -103,13 +103,14 @@ def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
 
 
 def _of_its_events(cluster: Cluster, run: Workflow) -> Iterator[str]:
-    """Give the last warning of Argo's controller about the run."""
+    """Give the last warning of Argo's controller about the run, unless a step says it."""
     warnings = [
         str(event["message"])
         for event in _events(cluster, run["metadata"]["uid"])
         if event.get("type") == "Warning"
     ]
-    yield from warnings[-1:]
+    if warnings and not warnings[-1].endswith(NOT_TRIED_AGAIN):
+        yield warnings[-1]
 
 
 def _events(cluster: Cluster, uid: str) -> Objects:

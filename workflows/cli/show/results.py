@@ -13,7 +13,7 @@ from rich.console import Console
 from argotune.steps.common import strict_yaml
 from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED
 from argotune.workflows.cli.show.approval import approval_of
-from argotune.workflows.cli.show.rows import last_line, utc_now
+from argotune.workflows.cli.show.rows import NOT_TRIED_AGAIN, last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
@@ -51,12 +51,18 @@ def print_record(record: object, output: Output) -> None:
 
 def phase_and_reason(workflow: Workflow) -> str:
     """Return the run's phase for a person, and why it has it where that is news."""
-    message = workflow.get("status", {}).get("message")
+    message = _message_of(workflow)
     if outcome := outputs_of(workflow).get(_OUTCOME):
         return f"{shown_phase(workflow)}, {outcome}"
     if not message or was_stopped(workflow):
         return shown_phase(workflow)
-    return f"{shown_phase(workflow)}: {last_line(message)}"
+    return f"{shown_phase(workflow)}: {message}"
+
+
+def _message_of(workflow: Workflow) -> str:
+    """Return Argo's message in one line; empty where a step says more."""
+    message = last_line(workflow.get("status", {}).get("message") or "")
+    return "" if message == NOT_TRIED_AGAIN else message
 
 
 def exit_code_of(workflow: Workflow) -> int:
@@ -72,12 +78,12 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     For a failed run, also print why it failed, and what to do; for a stopped one, what to do.
     """
     phase = shown_phase(workflow)
-    message = workflow["status"].get("message")
+    message = _message_of(workflow)
     outcome = outputs_of(workflow).get(_OUTCOME)
     shown = f"{phase}, {outcome}" if outcome else phase
     screen.print(f"\n{name_of(workflow)}: {shown}", style="bold")
     if phase != _SUCCEEDED and message and not was_stopped(workflow):
-        screen.print(last_line(message), soft_wrap=True)
+        screen.print(message, soft_wrap=True)
     for key, value in outputs_of(workflow).items():
         if value:
             screen.print(f"{key + ':':<12} {value}", soft_wrap=True)

@@ -43,6 +43,10 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 Node = Mapping[str, Any]
 
 
+NOT_TRIED_AGAIN = "retryStrategy.expression evaluated to false"
+"""Argo's message of a step whose last try failed for good; that try says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
     """One step: a pod, or all tries of one."""

@@ -129,6 +129,9 @@ def test_the_last_warning_of_argo_about_the_run(cluster: Cluster) -> None:
         event(uid, "Workflow Running", last="2026-01-01T00:00:10Z", kind="Normal"),
     ]
     assert found(cluster, run_of()) == ["exceeded quota: pods=0"]
+    end = f"Failed node {NAME}.plan: retryStrategy.expression evaluated to false"
+    cluster.events.append(event(uid, end, last="2026-01-01T00:00:11Z"))
+    assert found(cluster, run_of()) == []
 
 
 @pytest.mark.parametrize("what", ["persistentvolumeclaims", "events"])

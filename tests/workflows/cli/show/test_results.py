@@ -44,3 +44,16 @@ def test_a_run_whose_adapter_passed_says_that_it_succeeded() -> None:
     workflow = workflow_with(verdict="passed", outcome="")
     assert printed(workflow).splitlines()[1] == "docs-1: Succeeded"
     assert phase_and_reason(workflow) == "Succeeded"
+
+
+def test_that_a_step_was_not_tried_again_is_no_reason_of_the_run() -> None:
+    workflow = workflow_with()
+    workflow["status"] |= {
+        "phase": "Failed",
+        "message": "retryStrategy.expression evaluated to false",
+    }
+    assert printed(workflow) == "\ndocs-1: Failed\n"
+    assert phase_and_reason(workflow) == "Failed"
+    workflow["status"]["message"] = "child 'docs-1.plan' failed"
+    assert printed(workflow) == "\ndocs-1: Failed\nchild 'docs-1.plan' failed\n"
+    assert phase_and_reason(workflow) == "Failed: child 'docs-1.plan' failed"
