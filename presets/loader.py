@@ -27,7 +27,7 @@ Entry = TypeVar("Entry", bound=ModelPreset | Sku)
 
 
 def model_preset(name: str) -> ModelPreset:
-    """The preset with this name or alias, case-insensitive. Raises UnknownName."""
+    """The preset with this name, alias or Hub id, case-insensitive. Raises UnknownName."""
     return _find("model preset", name, model_presets())
 
 
@@ -74,7 +74,8 @@ def published_speeds() -> AnchorFile:
 
 def _find(kind: str, name: str, entries: Sequence[Entry]) -> Entry:
     for entry in entries:
-        if name.lower() in map(str.lower, (entry.name, *entry.aliases)):
+        hub_id = [entry.repository] if isinstance(entry, ModelPreset) else []
+        if name.lower() in map(str.lower, (entry.name, *entry.aliases, *hub_id)):
             return entry
     raise UnknownName(kind, name, [known.name for known in entries])
 

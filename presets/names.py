@@ -3,7 +3,49 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+_PRESET = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+# As huggingface_hub checks repositories; revisions are commits, tags and branches.
+_OF_HUB = re.compile(
+    r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w][\w./-]*))?", re.ASCII
+)
+_PLACES = ("dir:", "oci:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubName:
+    """A model of the Hub as a user names it."""
+
+    repository: str
+    """OWNER/NAME."""
+    revision: str | None
+    """Commit, tag or branch; None: the branch main."""
+
+
+def hub_name(name: str) -> HubName | None:
+    """Parse OWNER/NAME or OWNER/NAME@REVISION; None for another name."""
+    found = None if is_place(name) else _OF_HUB.fullmatch(name)
+    return found and HubName(repository=found["repository"], revision=found["revision"])
+
+
+def is_place(name: str) -> bool:
+    """Whether the name is a directory or an image with a model's files."""
+    return name.startswith(_PLACES)
+
+
+def is_preset_name(text: str) -> bool:
+    """Whether a text has the form of a preset's name, which no Hub id and no path has."""
+    return _PRESET.fullmatch(text) is not None
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text has the form of a preset's name, a Hub id, a directory or an image."""
+    if is_place(text):
+        return bool(text.partition(":")[2])
+    return is_preset_name(text) or hub_name(text) is not None
 
 
 class UnknownName(LookupError):

@@ -67,6 +67,20 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
 
 
+SHAPE = (
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "max_position_embeddings",
+    "num_experts",
+    "moe_intermediate_size",
+)
+"""Keys of config.json from which a plan counts memory, and what its weights must have."""
+
+
 class Chat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How conversations are rendered as text, and which token ends the model's turn."""
 
@@ -108,20 +122,23 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One base model that can be tuned."""
 
     name: str
-    """Also the name of the file."""
+    """Also the name of its file; OWNER/NAME, dir:DIRECTORY or oci:DIRECTORY of one without."""
     aliases: list[str] = []
     """Other names that users write, such as Kaito's."""
     title: str
     """One line for the table of presets."""
     family: Family
     repository: str
-    """Hub repository, OWNER/NAME."""
+    """Hub repository, OWNER/NAME; local/NAME of a directory or an image."""
     revision: str
     """Pinned commit, 40 hex digits."""
     license: str
-    """SPDX identifier."""
-    source: Literal["hub", "cache"]
-    """hub: downloaded from the Hugging Face Hub; cache: must already be in the model cache."""
+    """SPDX identifier where there is one, else as the Hub has it; `unknown`: it says none."""
+    gated: bool = False
+    """Whether the Hub gives its files only to accounts that accepted its license."""
+    source: str
+    """hub: downloaded from the Hugging Face Hub; cache: must already be in the model cache;
+    dir:DIRECTORY or oci:IMAGE: taken from there."""
     parameters: int
     """Number of weights and biases of the whole model; a test computes it from the architecture."""
     architecture: Architecture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from argotune.steps.common.errors import PermanentError
@@ -31,6 +31,7 @@ _OTHER_FILES = frozenset(
 )
 # Mistral's repositories have the same weights a second time as consolidated*.safetensors.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _PINNED = re.compile(r".*@(sha256:[0-9a-f]{64})")
 
 
@@ -50,6 +51,23 @@ def is_tokenizer_file(name: str) -> bool:
 def is_model_file(name: str) -> bool:
     """Whether a file with this name belongs to a model: weights, configuration, tokenizer."""
     return is_tokenizer_file(name) or name in _OTHER_FILES or is_weights_file(name)
+
+
+def missing_files(available: Collection[str]) -> str | None:
+    """What a model's directory lacks of what every model needs; None: nothing."""
+    if CONFIG not in available:
+        return f"{CONFIG} is missing; is it a transformers model?"
+    if not any(map(is_weights_file, available)):
+        pickles = sorted(name for name in available if name.endswith(_PICKLES))
+        if pickles:
+            return (
+                f"the weights are pickle files ({pickles[0]}), which can run code when they are "
+                "loaded; only safetensors are accepted"
+            )
+        return "there are no weights model*.safetensors"
+    if not set(TOKENIZERS).intersection(available):
+        return f"there is no tokenizer: none of {', '.join(TOKENIZERS)}"
+    return None
 
 
 def files_of_directory(directory: Path) -> dict[str, CachedFile]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 _LARGEST_HEADER_BYTES = 100_000_000
@@ -33,6 +35,23 @@ def safetensors_problem(path: Path) -> str | None:
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return f"{path.name} is not safetensors: its header cannot be read"
     return _offsets_problem(path.name, offsets, size - 8 - header_size)
+
+
+def stored_numbers(paths: Iterable[Path]) -> int | None:
+    """Numbers in all tensors of the files, by their headers; None where one cannot be read."""
+    try:
+        return sum(_numbers_of(path) for path in paths)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, struct.error):
+        return None
+
+
+def _numbers_of(path: Path) -> int:
+    with path.open("rb") as file:
+        header_size = struct.unpack("<Q", file.read(8))[0]
+        header = json.loads(file.read(min(header_size, _LARGEST_HEADER_BYTES)))
+    return sum(
+        math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
+    )
 
 
 def _offsets_problem(name: str, offsets: list[tuple[int, int]], size: int) -> str | None:

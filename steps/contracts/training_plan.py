@@ -15,6 +15,9 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.checks import AnswerCheck, Check, LmEval, Scorer
 
+UNKNOWN_LICENSE = "unknown"
+"""License of a model of which no source states one."""
+
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
@@ -32,7 +35,10 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     revision: str
     """Pinned commit of the repository."""
     license: str
-    """SPDX identifier, copied into the adapter image's annotations."""
+    """SPDX identifier or the Hub's name, copied into the adapter image's annotations; `unknown`:
+    no source states one."""
+    gated: bool = False
+    """Whether the Hub gives its files only to accounts that accepted the license."""
     source: str
     """Where the weights come from: `hub`, `oci:IMAGE`, `dir:DIRECTORY`, or `cache` (they must
     already be in the model cache, as for preset tiny)."""
@@ -44,6 +50,11 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Attention window in tokens; None for full attention."""
     chat_template: str | None = None
     """Jinja template for a tokenizer that has none of its own, as of a base model."""
+    parameters: int = 0
+    """Number of weights and biases; 0 in plans of earlier versions."""
+    shape: dict[str, int] = {}
+    """Keys of config.json from which memory was planned, which the weights must have too; empty in
+    plans of earlier versions."""
 
     @property
     def title(self) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import atomic_write
@@ -16,26 +15,14 @@ from argotune.steps.contracts.model_cache import Marker
 from argotune.steps.contracts.model_source import (
     CONFIG,
     INDEX,
-    TOKENIZERS,
     is_model_file,
-    is_weights_file,
+    missing_files,
 )
 from argotune.steps.contracts.safetensors_file import safetensors_problem
 from argotune.steps.contracts.training_plan import Model
 
 MAY_NAME_CODE = (CONFIG, "tokenizer_config.json")
 """Files that `check_model` may change."""
-_SHAPE = (
-    "num_hidden_layers",
-    "hidden_size",
-    "intermediate_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-    "max_position_embeddings",
-)
-"""Keys of config.json from which the plan counts memory, and what a preset's values are for."""
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 _logger = logging.getLogger(__name__)
 
@@ -46,27 +33,11 @@ def model_files(names: Iterable[str], where: str) -> list[str]:
     Raises PermanentError if required files are missing.
     """
     available = set(names)
-    problem = _missing(available)
+    problem = missing_files(available)
     if problem:
         raise PermanentError(f"{where}: {problem}")
     wanted = sorted(name for name in available if is_model_file(name))
     return sorted(wanted, key=lambda name: name.endswith(".safetensors"))
-
-
-def _missing(available: set[str]) -> str | None:
-    if CONFIG not in available:
-        return f"{CONFIG} is missing; is it a transformers model?"
-    if not any(map(is_weights_file, available)):
-        pickles = sorted(name for name in available if name.endswith(_PICKLES))
-        if pickles:
-            return (
-                f"the weights are pickle files ({pickles[0]}), which can run code when they are "
-                "loaded; only safetensors are accepted"
-            )
-        return "there are no weights model*.safetensors"
-    if not available.intersection(TOKENIZERS):
-        return f"there is no tokenizer: none of {', '.join(TOKENIZERS)}"
-    return None
 
 
 def check_space(
@@ -148,12 +119,13 @@ def _config_problems(directory: Path, model: Model) -> Iterator[str]:
             "tuned"
         )
         return
-    wanted = model_preset(model.preset).architecture
-    for key in _SHAPE:
-        if config.get(key) != getattr(wanted, key):
+    for key, wanted in model.shape.items():
+        # Without num_key_value_heads there are as many as heads.
+        if config.get(key, wanted) != wanted:
             yield (
                 f"{CONFIG} has {key} {config.get(key)}, but preset {model.preset} has "
-                f"{getattr(wanted, key)}; name the preset of these weights, or add one to presets"
+                f"{wanted}; name the preset of these weights, or make one with `argotune presets "
+                "add`"
             )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from argotune.presets.schema import ModelPreset
+from argotune.presets.schema import SHAPE, ModelPreset
 from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.training_plan import (
+    UNKNOWN_LICENSE,
     Data,
     Evaluation,
     Execution,
@@ -100,11 +101,14 @@ def model_of(preset: ModelPreset, source: str | None) -> Model:
         repository=preset.repository,
         revision=preset.revision,
         license=preset.license,
+        gated=preset.gated,
         source=source or preset.source,
         max_position_embeddings=architecture.max_position_embeddings,
         original_max_position_embeddings=architecture.original_max_position_embeddings,
         sliding_window=architecture.sliding_window,
         chat_template=preset.chat.template,
+        parameters=preset.parameters,
+        shape={key: number for key in SHAPE if (number := getattr(architecture, key)) is not None},
     )
 
 
@@ -186,6 +190,7 @@ def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
         _held_out_rows_warning(job.settings),
         _gpus_warning(job.settings, card, choice),
         _cpu_warning(job.preset, card),
+        license_warning(job.preset),
         _template_warning(job.preset),
         _dora_warning(job.settings),
         _accumulation_warning(job.settings, choice),
@@ -271,6 +276,13 @@ def _accumulation_warning(settings: Settings, choice: Choice) -> str | None:
         f"{choice.micro_batch_tokens} tokens, and not the 8 rows that transformers takes without "
         "per_device_train_batch_size; set that too for a step of so many rows"
     )
+
+
+def license_warning(preset: ModelPreset) -> str | None:
+    """Say that nobody states the model's license, or None."""
+    if preset.license != UNKNOWN_LICENSE:
+        return None
+    return f"{preset.name} states no license; find out whether you may tune and serve it"
 
 
 def _template_warning(preset: ModelPreset) -> str | None:

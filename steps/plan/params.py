@@ -22,7 +22,13 @@ class Params:
     name: str
     """Name of the workspace, of the service and of the served adapter, a DNS label."""
     preset: str
-    """Model preset, one of `argotune presets`."""
+    """Base model: one of `argotune presets`, OWNER/NAME or OWNER/NAME@REVISION of the Hub,
+    dir:DIRECTORY or oci:IMAGE."""
+    own_preset: str = ""
+    """The preset itself as JSON, where `preset` is none of argotune's; empty: it is made of
+    the model's files."""
+    presets_dir: Path | None = None
+    """Directory with the installation's presets, files NAME.yaml; may not exist."""
     method: Literal["lora", "qlora"] = "qlora"
     """lora: 16-bit base weights; qlora: 4-bit base weights."""
     config: str = ""

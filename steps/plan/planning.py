@@ -6,6 +6,8 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.alternatives import alternatives
 from argotune.steps.plan.assemble import assemble
+from argotune.steps.plan.base_model.find import describe_base_model, find_base_model, text_of_own
+from argotune.steps.plan.base_model.own import WrongPreset, parse_own_preset, write_own_preset
 from argotune.steps.plan.checks import problems_outside_a_run, read_checks
 from argotune.steps.plan.choose import Choice, Job, choose
 from argotune.steps.plan.config import ROOT, document_keys
@@ -14,7 +16,7 @@ from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.readers import WrongParts
-from argotune.steps.plan.request import read_request
+from argotune.steps.plan.request import preset_of, read_request
 from argotune.steps.plan.service.make import (
     find_service_substitution,
     make_service_plan,
@@ -26,6 +28,7 @@ from argotune.steps.plan.service.params import Params as ServiceParams
 from argotune.steps.plan.service.size import ServiceFit
 from argotune.steps.plan.service.size import fits as service_fits
 from argotune.steps.plan.settings import Settings
+from argotune.steps.plan.side_by_side.models import OF_HUB
 from argotune.steps.plan.skus import Fit, fits, refusal
 from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
 from argotune.steps.plan.substitute import Substitution, find_substitution, problem_of_sku
@@ -33,6 +36,7 @@ from argotune.steps.plan.volume import DATA_GIB, volume_gib
 
 __all__ = [
     "DATA_GIB",
+    "OF_HUB",
     "OWN_SECTION",
     "ROOT",
     "Card",
@@ -47,19 +51,24 @@ __all__ = [
     "Span",
     "Substitution",
     "WrongParts",
+    "WrongPreset",
     "alternatives",
     "anchors_of",
     "choose",
     "cost_limit_problem",
     "cpu_memory",
+    "describe_base_model",
     "document_keys",
     "expected_speed",
+    "find_base_model",
     "find_service_substitution",
     "find_substitution",
     "fits",
     "hours",
     "make_plan",
     "make_service_plan",
+    "parse_own_preset",
+    "preset_of",
     "problems_outside_a_run",
     "read_checks",
     "read_request",
@@ -67,8 +76,10 @@ __all__ = [
     "service_alternatives",
     "service_fits",
     "service_of_run",
+    "text_of_own",
     "trained_tokens",
     "volume_gib",
+    "write_own_preset",
 ]
 
 

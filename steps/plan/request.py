@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from argotune.presets.loader import catalogs_of, model_preset, sku, sku_catalogs, skus
 from argotune.presets.names import UnknownName
@@ -11,6 +12,8 @@ from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.nodes.resources import NOTHING, Resources
+from argotune.steps.plan.base_model.find import OTHER_MODELS
+from argotune.steps.plan.base_model.own import WrongPreset, load_preset
 from argotune.steps.plan.choose import Job
 from argotune.steps.plan.config import read_config
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, sku_problem
@@ -20,6 +23,18 @@ from argotune.steps.plan.skus import nearest_fit
 from argotune.steps.plan.targets import resolve_targets
 
 SLOW_ON_CPU_PARAMETERS = 1_000_000_000
+
+
+class HasPreset(Protocol):
+    """Parameters that name a base model."""
+
+    @property
+    def preset(self) -> str:
+        """Its name."""
+
+    @property
+    def own_preset(self) -> str:
+        """The preset itself, where it is none of argotune's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +62,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
     """
     problems = problems_of_name(params.name)
     warnings: list[str] = []
-    preset = find_preset(params.preset, problems)
+    preset = find_preset(params, problems)
     known = sku_catalogs() if catalogs is None else catalogs
     found_sku = find_sku(params.instance_type, params.provider, known, problems, cloud=params.cloud)
     if preset is None:
@@ -95,6 +110,10 @@ def problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
     if source is None:
         return []
     if source in ("hub", "cache"):
+        if preset.source not in ("hub", "cache"):
+            return [
+                f"model-source: {source!r}; preset {preset.name} is its own source; leave it out"
+            ]
         if source == "hub" and preset.source == "cache":
             return [
                 f"model-source: 'hub'; {preset.name} is not on the hub; make it with "
@@ -106,13 +125,33 @@ def problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
     return [f"model-source: {source!r}; accepted are hub, cache, oci:IMAGE and dir:DIRECTORY"]
 
 
-def find_preset(name: str, problems: list[str]) -> ModelPreset | None:
-    """Find the preset; an unknown one is added to the problems."""
+def preset_of(params: HasPreset) -> ModelPreset:
+    """The preset of parameters from which a plan was made. Raises ParamsError."""
+    problems: list[str] = []
+    found = find_preset(params, problems)
+    if found is None:
+        raise ParamsError(problems)
+    return found
+
+
+def find_preset(params: HasPreset, problems: list[str]) -> ModelPreset | None:
+    """Find the preset; an unknown or wrong one is added to the problems."""
     try:
-        return model_preset(name)
+        if not params.own_preset:
+            return model_preset(params.preset)
+        found = load_preset(params.own_preset)
     except UnknownName as error:
-        problems.append(f"preset: {error}")
+        problems.append(f"preset: {error}; {OTHER_MODELS}")
         return None
+    except WrongPreset as error:
+        problems += [f"own-preset: {problem}" for problem in error.problems]
+        return None
+    if found.name != params.preset:
+        problems.append(
+            f"preset: {params.preset!r}, but own-preset is {found.name}; leave own-preset out where"
+            " preset is another model"
+        )
+    return found
 
 
 def find_sku(

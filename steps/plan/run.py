@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
@@ -23,14 +23,16 @@ from argotune.steps.contracts.training_plan import (
 )
 from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
+from argotune.steps.plan.base_model.find import complete
 from argotune.steps.plan.params import Params, Planned, Result
-from argotune.steps.plan.planning import alternatives, cpu_memory, service_of_run
+from argotune.steps.plan.planning import alternatives, cpu_memory, preset_of, service_of_run
 from argotune.steps.plan.servers import look_up_judges
 from argotune.steps.plan.whole_run import (
     client_keys_of_run,
     gate_of_run,
     in_its_cloud,
     plan_of_run,
+    problems_of_run,
     settings_of,
     speeds_of_run,
 )
@@ -55,7 +57,7 @@ def run(
     claim that it cannot write to and a tokenizer that it cannot have, TransientError when a server
     does not answer.
     """
-    params = in_its_cloud(params)
+    params = in_its_cloud(_with_base_model(params, hub_endpoint))
     plan = plan_of_run(params)
     servers = policy or policy_of(params.allowed_hosts)
     _check_registries(params, plan, servers)
@@ -77,13 +79,28 @@ def run(
         engine=service.engine if service else "auto",
         load_in_4bit=load_in_4bit,
         max_length=service.shortened_length if service else None,
-        cpu_memory=cpu_memory(model_preset(plan.model.preset), load_in_4bit=load_in_4bit),
+        cpu_memory=cpu_memory(preset_of(params), load_in_4bit=load_in_4bit),
         fastest_tokens_per_second=json.dumps(speeds) if speeds else "",
         gate=gate_of_run(params),
         has_scorers=bool(scorers),
         scored_checks=tuple(check.title for check in scorers),
         scorers=json.dumps({check.title: _pod_of(check) for check in scorers}),
     )
+
+
+def _with_base_model(params: Params, hub_endpoint: str | None) -> Params:
+    """Find the base model; where it is wrong, what later steps would refuse is told with it."""
+    try:
+        preset, own_preset = complete(
+            params.preset,
+            params.own_preset,
+            params.presets_dir,
+            timeout_seconds=params.timeout_seconds,
+            hub_endpoint=hub_endpoint,
+        )
+    except ParamsError as error:
+        raise ParamsError([*error.problems, *problems_of_run(params)]) from error
+    return replace(params, preset=preset, own_preset=own_preset)
 
 
 def finish_plan(params: Params, plan: TrainingPlan, hub_endpoint: str | None) -> Planned:

@@ -123,6 +123,11 @@ def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
     return plan
 
 
+def problems_of_run(params: HasSettings) -> list[str]:
+    """List what the steps of a run refuse of the settings. Raises as `problems_of_settings`."""
+    return problems_of_settings(params, RUN_STEPS)
+
+
 def problems_of_settings(params: HasSettings, steps: Sequence[str]) -> list[str]:
     """List what these steps refuse of the settings, before anything is planned.
 

@@ -10,7 +10,7 @@ from argotune.steps.contracts.evaluation import read_evaluation
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.serving import Base
 from argotune.steps.contracts.start_adapter import start_of
-from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
+from argotune.steps.contracts.training_plan import UNKNOWN_LICENSE, TrainingPlan, dump_plan
 from argotune.steps.push.params import Params
 from argotune.steps.push.spent import node_use
 
@@ -48,7 +48,7 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
     if start.digest:
         annotations[names.STARTED_FROM] = start.digest
         annotations[names.WARM_STARTS] = str(start.warm_starts)
-    if base.source in ("hub", "made"):
+    if base.source in ("hub", "made") and model.license != UNKNOWN_LICENSE:
         # The licence of what the preset names; other weights may have another.
         annotations[f"{names.OCI}.licenses"] = model.license
     # By its definition base.name is an image, so it is omitted for other weights.

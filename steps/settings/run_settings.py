@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from argotune.presets.clouds import cloud_names
-from argotune.presets.loader import model_presets
+from argotune.presets.names import is_model_name
 from argotune.steps.common.setting import Setting
 from argotune.steps.common.values import (
     BYTES,
@@ -55,7 +55,10 @@ PREFIX = "argotune.dev/"
 """Before a setting's name in metadata.annotations."""
 
 _LABELS = ValueType(accepted="KEY=VALUE,KEY=VALUE", check=reads(labels_in))
-_PRESETS = tuple(sorted(preset.name for preset in model_presets()))
+_MODEL = ValueType(
+    accepted="one of `argotune presets`, OWNER/NAME of the Hub, dir:DIRECTORY or oci:IMAGE",
+    check=is_model_name,
+)
 
 
 def _is_image(text: str) -> bool:
@@ -90,10 +93,23 @@ _OF_THE_FILE = (
     Setting(
         name="preset",
         place="tuning.preset.name",
-        description="Base model",
+        description=(
+            "Base model: one of `argotune presets`, a preset of the installation, or OWNER/NAME or"
+            " OWNER/NAME@REVISION of the Hub"
+        ),
+        value=_MODEL,
         default="phi-3-mini-4k-instruct",
-        choices=_PRESETS,
         feeds=("plan.preset",),
+    ),
+    Setting(
+        name="own-preset",
+        place="tuning.preset.name",
+        description=(
+            "The preset itself as JSON, with the commit of its model, where `preset` is none of"
+            " argotune's; empty: the plan step makes it of the model's files"
+        ),
+        feeds=("plan.own-preset",),
+        is_annotation=False,
     ),
     Setting(
         name="model-source",

@@ -20,7 +20,9 @@ from tests.fakes.listening import listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-_MODEL = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
+_MODEL = re.compile(
+    r"/api/models/(?P<repository>[^/]+/[^/?]+)(?:/revision/(?P<revision>[^/?]+))?(?:\?.*)?"
+)
 _TREE = re.compile(
     r"/api/(?P<repository>datasets/[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)(?:/(?P<directory>[^?]+))?"
     r"\?recursive=(?P<recursive>true|false)(?:&cursor=(?P<cursor>\d+))?"
@@ -44,6 +46,11 @@ class FakeHub:
     datasets/OWNER/NAME."""
     page: int = 1000
     """Files on one page of a list."""
+    records: dict[str, dict[str, object]] = field(default_factory=dict)
+    """What the Hub says of a model beside its files, such as cardData and safetensors."""
+    commits: dict[str, list[str]] = field(default_factory=dict)
+    """A repository's commits, the newest last, which main is; all have the same files. None:
+    COMMIT alone."""
     gated: set[str] = field(default_factory=set)
     """Repositories that need TOKEN."""
     token: str = "hf_right"
@@ -80,8 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, self.path, dict(self.headers.items())))
         if self.hub.statuses:
             self._send(self.hub.statuses.pop(0))
-        elif match := _MODEL.match(self.path) or _DATASET.match(self.path):
-            self._model(match["repository"], match["revision"])
+        elif match := _MODEL.fullmatch(self.path) or _DATASET.match(self.path):
+            self._model(match["repository"], match["revision"] or "main")
         elif match := _TREE.fullmatch(self.path):
             self._tree(match)
         elif match := _FILE.match(self.path):
@@ -91,21 +98,26 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404)
 
-    def _model(self, repository: str, revision: str) -> None:
+    def _model(self, asked: str, revision: str) -> None:
+        # The real one knows a model in any case of letters, and answers with its name.
+        known = {name.lower(): name for name in self.hub.repositories}
+        repository = known.get(asked.lower(), asked)
         files = self._files(repository, revision, listing=True)
         if files is None:
             return
+        commits = self.hub.commits.get(repository, [COMMIT])
         siblings = [_sibling(name, content) for name, content in files.items()]
         answer = {
             "id": repository,
             "modelId": repository,
-            "sha": COMMIT,
+            "sha": commits[-1] if revision == "main" else revision,
             "private": False,
             "gated": repository in self.hub.gated,
             "tags": [],
             "downloads": 0,
             "likes": 0,
             "siblings": siblings,
+            **self.hub.records.get(repository, {}),
         }
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
@@ -145,7 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in files:
             self._send(404, headers={"X-Error-Code": "EntryNotFound"})
             return
-        content, headers = files[name], {"X-Repo-Commit": COMMIT}
+        commits = self.hub.commits.get(repository, [COMMIT])
+        commit = commits[-1] if revision == "main" else revision
+        content, headers = files[name], {"X-Repo-Commit": commit}
         if name.endswith(_LARGE):
             sha256 = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
@@ -182,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(403 if self.headers.get("Authorization") else 401, headers=message)
         elif repository not in self.hub.repositories:
             self._send(401, headers={"X-Error-Code": "RepoNotFound"})
-        elif revision not in ("main", COMMIT):
+        elif revision not in ("main", *self.hub.commits.get(repository, [COMMIT])):
             self._send(404, headers={"X-Error-Code": "RevisionNotFound"})
         else:
             return self.hub.repositories[repository]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from argotune.presets.loader import model_preset, model_presets
-from argotune.presets.names import UnknownName, nearest
+from argotune.presets.names import UnknownName, hub_name, nearest
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.checks import Check
 from argotune.steps.plan.planning import (
+    OF_HUB,
     OWN_SECTION,
     ROOT,
     WrongParts,
@@ -102,6 +103,9 @@ def _model(name: str, place: Place) -> str:
         return model_preset(name).name
     except UnknownName:
         pass
+    of_hub = hub_name(name.removeprefix(OF_HUB)) if name.startswith(OF_HUB) else None
+    if of_hub is not None:
+        return name
     if name.startswith("oci:") or "/" in name:
         return _image(name, place)
     image = place.find_service(name)

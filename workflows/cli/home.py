@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.home_root import HOME_VARIABLE, default_root, home_root
 
 MODEL_CACHE_CLAIM = "argotune-models"
-HOME_VARIABLE = "ARGOTUNE_HOME"
 OWN_DIRECTORY = "name a directory of your own"
 _PRIVATE = 0o700
 
@@ -33,7 +32,7 @@ class Home:
         """
         check_writable(self.root)
         self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        if self.root == _default_root() and self.is_open_to_others:
+        if self.root == default_root() and self.is_open_to_others:
             self.root.chmod(_PRIVATE)
 
     @property
@@ -77,7 +76,7 @@ class Home:
 
 def home() -> Home:
     """Return the home that the environment names. Raises CliError if that is no directory."""
-    root = Path(os.environ.get(HOME_VARIABLE) or _default_root()).absolute()
+    root = home_root()
     existing = nearest_existing(root)
     if not existing.is_dir():
         raise CliError(
@@ -109,7 +108,3 @@ def write_problem(directory: Path) -> str:
             return ""
     except OSError as error:
         return f"{existing}: no file can be made there ({error.strerror})"
-
-
-def _default_root() -> Path:
-    return Path.home() / ".argotune"

@@ -28,7 +28,7 @@ COMMANDS = {
     "render": "Print a workspace as an Argo Workflow.",
     "plan": "Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit.",
     "data": "Look at the data of a workspace: tokens, steps, cost, duplicates, secrets.",
-    "presets": "The models that can be tuned: a table, or one preset whole.",
+    "presets": "The models that can be tuned: a table, one preset whole, or one made of any model.",
     "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
     "runs": "List all runs of this machine, the newest first, with their size on disk.",
     "rm": "Delete runs of this machine: records, logs, checkpoints and data; or stopped services.",

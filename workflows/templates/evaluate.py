@@ -56,7 +56,7 @@ PLAN = replace(
         **{
             flag: text
             for flag, text in steps.PLAN.fixed.items()
-            if flag not in ("api-keys-file", "output-dir")
+            if flag not in ("api-keys-file", "output-dir", "presets-dir")
         },
         **_LOGIN,
         "work-dir": container.WORK_DIR,
@@ -64,7 +64,11 @@ PLAN = replace(
         "settings": settings_of_later_steps(evaluation_settings()),
     },
     mounts={
-        **{name: path for name, path in steps.PLAN.mounts.items() if name != "api-keys"},
+        **{
+            name: path
+            for name, path in steps.PLAN.mounts.items()
+            if name not in ("api-keys", steps.PRESETS)
+        },
         "push-secret": container.PUSH_SECRET_DIR,
     },
     # It also pulls the adapters, which are megabytes or a few gigabytes.

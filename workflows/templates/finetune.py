@@ -110,6 +110,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 name="signing-secret", secret_name=secret("signing-secret"), optional=True
             ),
             volumes.api_keys(),
+            volumes.presets(),
             # watch makes it where tune is to end by itself at a limit of cost.
             PodVolume(
                 name=STOP,

@@ -43,7 +43,8 @@ _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _TOKENIZER_DIR = f"{container.WORK_DIR}/tokenizer"
 _API_KEYS_FILE = f"{container.API_KEYS_DIR}/{client_keys.FILE_NAME}"
 _HISTORY_FILE = f"{container.MODELS_DIR}/{HISTORY}/{{{{workflow.parameters.name}}}}.json"
-CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
+PRESETS = "argotune-presets"  # hera gives the volumes the names of their ConfigMaps
+CA = "argotune-ca"
 CA_FILE = f"{container.CA_DIR}/ca.crt"
 STOP = "stop"
 PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
@@ -79,7 +80,7 @@ _MODEL_MOUNTS = {
     "model-secret": container.MODEL_SECRET_DIR,
     CA: container.CA_DIR,
 }
-_MODEL_ENV = (
+MODEL_ENV = (
     SecretEnv(
         name="HF_TOKEN",
         secret_name=secret("model-access-secret"),
@@ -96,6 +97,7 @@ PLAN = Step(
     memory="128Mi",
     fixed={
         "plan-file": _PLAN_FILE,
+        "presets-dir": container.PRESETS_DIR,
         "tokenizer-dir": _TOKENIZER_DIR,
         **_MODEL_ACCESS,
         "api-keys-file": _API_KEYS_FILE,
@@ -103,8 +105,12 @@ PLAN = Step(
         "settings": settings_of_later_steps(),
         "installed": manifests.install_tag(manifests.ALL_SETTINGS),
     },
-    mounts={**_MODEL_MOUNTS, "api-keys": container.API_KEYS_DIR},
-    env=_MODEL_ENV,
+    mounts={
+        **_MODEL_MOUNTS,
+        "api-keys": container.API_KEYS_DIR,
+        PRESETS: container.PRESETS_DIR,
+    },
+    env=MODEL_ENV,
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.
     timeout_seconds=180,
@@ -156,7 +162,7 @@ MODEL = Step(
     },
     mounts={**_MODEL_MOUNTS, "push-secret": container.PUSH_SECRET_DIR},
     timeout_seconds=DAY_SECONDS,
-    env=_MODEL_ENV,
+    env=MODEL_ENV,
 )
 OF_RUN = {
     "run": "{{workflow.uid}}",

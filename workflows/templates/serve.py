@@ -88,15 +88,18 @@ PLAN = Step(
         "api-keys-file": steps.PLAN.fixed["api-keys-file"],
         "settings": settings_of_later_steps(service_settings()),
         "installed": steps.PLAN.fixed["installed"],
+        "presets-dir": steps.PLAN.fixed["presets-dir"],
     },
     mounts={
         "work": container.WORK_DIR,
+        steps.PRESETS: container.PRESETS_DIR,
         "push-secret": container.PUSH_SECRET_DIR,
         "api-keys": container.API_KEYS_DIR,
         steps.CA: container.CA_DIR,
     },
     # It also pulls the adapters, which are megabytes or a few gigabytes.
     timeout_seconds=900,
+    env=steps.MODEL_ENV,
     pod_spec_patch=data_volume(),
 )
 MODEL = replace(
@@ -175,7 +178,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
         volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
         ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
-        volumes=[*_volumes(volume_size, storage_class), volumes.api_keys()],
+        volumes=[*_volumes(volume_size, storage_class), volumes.api_keys(), volumes.presets()],
     ) as template:
         for step in STEPS:
             step.template()

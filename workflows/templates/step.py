@@ -64,6 +64,7 @@ DATA_SECRET_DIR = "/argotune/secrets/data"
 DATA_DIR = "/argotune/data"
 OUTPUT_DIR = "/argotune/output"
 CA_DIR = "/argotune/ca"
+PRESETS_DIR = "/argotune/presets"
 STOP_DIR = "/argotune/stop"
 
 _WORK = "work"

@@ -6,7 +6,7 @@ from hera.workflows import ConfigMapVolume, ExistingVolume, SecretVolume, Volume
 from hera.workflows.models import KeyToPath
 
 from argotune.steps.contracts import client_keys
-from argotune.workflows.templates.finetune_steps import CA
+from argotune.workflows.templates.finetune_steps import CA, PRESETS
 from argotune.workflows.templates.step import secret, value_of
 
 # `argotune submit` makes the Secret of one run, `argotune render` that of a workspace.
@@ -47,6 +47,11 @@ def of_run(
 def api_keys() -> SecretVolume:
     """Build the volume of the keys of a service's clients."""
     return _of_one_key("api-keys", "api-keys-secret", client_keys.FILE_NAME)
+
+
+def presets() -> ConfigMapVolume:
+    """Build the volume of the installation's presets, for a plan step that is given a name."""
+    return ConfigMapVolume(name=PRESETS, optional=True)
 
 
 def _of_one_key(name: str, setting: str, key: str) -> SecretVolume:

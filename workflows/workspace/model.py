@@ -48,6 +48,8 @@ class Workspace:
     """The file's labels, which its runs have too."""
     preset: str
     """Name of the model preset, aliases resolved."""
+    own_preset: str
+    """The preset itself as JSON, where it is none of argotune's."""
     method: Method
     urls: tuple[str, ...]
     """Dataset URLs; their queries may be secret."""

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from argotune.presets.loader import model_preset
-from argotune.presets.names import UnknownName
+from dataclasses import dataclass
+
 from argotune.presets.schema import Method
+from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.values import is_dns_subdomain
+from argotune.steps.plan.planning import find_base_model, text_of_own
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.output import warn_of_internal_registry
+from argotune.workflows.workspace.own_presets import OwnPresets
 
 
-def read_preset(fields: Fields, section: str = "tuning") -> str:
-    """Read the preset's own name, aliases resolved; empty where it is wrong.
+@dataclass(frozen=True, kw_only=True)
+class ChosenPreset:
+    """The base model of a file."""
 
-    `section` is tuning or inference, as below.
+    name: str = ""
+    """Aliases resolved; empty where it is wrong."""
+    text: str = ""
+    """The preset itself, where it is none of argotune's."""
+
+
+def read_preset(fields: Fields, own: OwnPresets, section: str = "tuning") -> ChosenPreset:
+    """Find the base model, in the files of a model of the Hub where no preset has the name.
+
+    `section` is tuning or inference, as below. Raises TransientError where the Hub does not answer.
     """
     path = f"{section}.preset.name"
-    accepted = "one of `argotune presets`"
+    accepted = "one of `argotune presets`, or OWNER/NAME of the Hub"
     name = fields.required_text(path, accepted, flag="preset")
     if name is None:
-        return ""
+        return ChosenPreset()
+    shown = fields.shown(path, "preset")
     try:
-        return model_preset(name).name
-    except UnknownName as error:
-        fields.problems.append(f"{fields.shown(path, 'preset')}: {error}")
-        return ""
+        preset = find_base_model(name, own.find)
+    except ParamsError as error:
+        reason = own.not_looked_at
+        remark = f"; presets of the installation were not looked at: {reason}" if reason else ""
+        fields.problems += [
+            f"{shown}: {problem.removeprefix('preset: ')}{remark}" for problem in error.problems
+        ]
+        return ChosenPreset()
+    except PermanentError as error:
+        fields.problems.append(f"{shown}: {error}")
+        return ChosenPreset()
+    own.warn_of_unused()
+    return ChosenPreset(name=preset.name, text=text_of_own(preset))
 
 
 def read_method(fields: Fields) -> Method:

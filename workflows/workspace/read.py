@@ -58,6 +58,7 @@ from argotune.workflows.workspace.nodes import (
     complete,
 )
 from argotune.workflows.workspace.output import read_output, read_output_claim
+from argotune.workflows.workspace.own_presets import OwnPresets, split_presets
 from argotune.workflows.workspace.preset import (
     read_method,
     read_model_access_secret,
@@ -203,6 +204,7 @@ def service_params(workspace: Workspace) -> ServiceParams:
     return ServiceParams(
         name=workspace.name,
         preset=workspace.preset,
+        own_preset=workspace.own_preset,
         # An image that is to be filled in has none of its own yet.
         adapters=dump_adapters(
             [each for each in workspace.adapters or () if is_known_image(each.image)]
@@ -233,6 +235,7 @@ def plan_params(workspace: Workspace) -> Params:
     return Params(
         name=workspace.name,
         preset=workspace.preset,
+        own_preset=workspace.own_preset,
         method=workspace.method,
         config=workspace.config,
         instance_type=workspace.instance_type,
@@ -291,7 +294,9 @@ def _read(
     if output_claim is not None:
         options["output-claim"] = output_claim
     name, labels = _read_name(fields), read_labels(fields)
-    preset, method = read_preset(fields), read_method(fields)
+    config_maps, preset_maps = split_presets(config_maps)
+    preset = read_preset(fields, OwnPresets(fields, preset_maps, find_config_map))
+    method = read_method(fields)
     data = read_input(
         fields,
         reach,
@@ -311,7 +316,8 @@ def _read(
         name=name,
         namespace=namespace,
         labels=labels,
-        preset=preset,
+        preset=preset.name,
+        own_preset=preset.text,
         method=method,
         urls=data.urls,
         validation_urls=data.validation_urls,
@@ -346,7 +352,9 @@ def _read_service(
     options = check_options(fields, read_options(fields))
     is_local = on_this_machine or provider_of(options) == "local"
     name, labels = _read_name(fields), read_labels(fields)
-    preset, inference = read_preset(fields, section), read_inference(fields, base_dir)
+    config_maps, preset_maps = split_presets(config_maps)
+    own_presets = OwnPresets(fields, preset_maps, find_config_map)
+    preset, inference = read_preset(fields, own_presets, section), read_inference(fields, base_dir)
     config = read_config_map(
         fields, namespace, config_maps, find_config_map, section=section, key=INFERENCE_KEY
     )
@@ -363,7 +371,8 @@ def _read_service(
         name=name,
         namespace=namespace,
         labels=labels,
-        preset=preset,
+        preset=preset.name,
+        own_preset=preset.text,
         method="lora",
         urls=(),
         validation_urls=(),

@@ -42,7 +42,7 @@ the value, and what is accepted; an unknown field is a problem too.
 | `metadata.labels` | labels of the runs too; `argotune status --by LABEL` sums what they spent |
 | `resource.instanceType` | SKU of the GPU node |
 | `resource.labelSelector.matchLabels` | labels of the GPU node; needed with `instanceType` |
-| `tuning.preset.name` | base model, one of `argotune presets` |
+| `tuning.preset.name` | base model: one of `argotune presets`, a preset of your own, `OWNER/NAME` or `OWNER/NAME@REVISION` of the Hub, `dir:DIRECTORY` ([any model](../../presets/README.md#any-model)) |
 | `tuning.method` | `lora` (16-bit weights) or `qlora` (4-bit weights) |
 | `tuning.config` | name of the ConfigMap with `training_config.yaml` |
 | `tuning.input.urls` | dataset files; all of them are used, `#sha256=HEX` is checked |

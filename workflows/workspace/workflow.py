@@ -152,6 +152,7 @@ def to_parameters(
     }
     validation_urls = json.dumps(list(workspace.validation_urls), ensure_ascii=False)
     optional = {
+        "own-preset": workspace.own_preset or None,
         "validation-urls": validation_urls if workspace.validation_urls else None,
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
@@ -173,6 +174,7 @@ def _service_parameters(workspace: Workspace, *, allow_files: bool) -> dict[str,
         "allow-files": text_of(allow_files),
     }
     optional = {
+        "own-preset": workspace.own_preset or None,
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
         "data-claim": workspace.data_claim,

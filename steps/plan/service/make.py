@@ -19,7 +19,7 @@ from argotune.steps.contracts.serving import Rope, rope_choice
 from argotune.steps.contracts.training_plan import Hardware
 from argotune.steps.contracts.vllm import Engine, engine_of
 from argotune.steps.plan.alternatives import MOST_ALTERNATIVES, MOST_PRICE_RATIO
-from argotune.steps.plan.assemble import disk_of, model_of
+from argotune.steps.plan.assemble import disk_of, license_warning, model_of
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of
 from argotune.steps.plan.request import (
     candidates,
@@ -116,7 +116,7 @@ def read_service_request(params: Params, found: FoundAdapters | None = None) -> 
     """Read preset, adapters, config and SKU. Raises ParamsError with all their problems."""
     known = found or FoundAdapters()
     problems, warnings = problems_of_name(params.name), list[str]()
-    preset, catalogs = find_preset(params.preset, problems), sku_catalogs()
+    preset, catalogs = find_preset(params, problems), sku_catalogs()
     engine = _engine(params, known, problems, warnings)
     sku = find_sku(params.instance_type, params.provider, catalogs, problems, cloud=params.cloud)
     adapters = asked_adapters(params.adapters, problems)
@@ -329,5 +329,7 @@ def _warnings(request: ServiceRequest, size: Size, rope: Rope) -> Iterator[str]:
             f"the context of {size.max_length} tokens uses LongRoPE's long factors for questions of"
             f" any length; max-model-len {original} uses the short ones"
         )
+    if warning := license_warning(job.preset):
+        yield warning
     if job.preset.chat.template is not None:
         yield f"{job.preset.name} is a base model without a chat template, so the preset's is used"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from argotune.presets.clouds import cloud_of_size
-from argotune.presets.loader import model_preset, sku_catalogs
+from argotune.presets.loader import sku_catalogs
 from argotune.presets.schema import ModelPreset, Sku
 from argotune.presets.sizes import lora_parameters, total_parameters
 from argotune.steps.cluster.quantities import quantity
@@ -26,7 +26,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.hardware import GIB, THIS_MACHINE, Card, card_of, sku_problem
 from argotune.steps.plan.memory import BFLOAT16_BYTES, CONTEXT_BYTES, weights_bytes
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.request import candidates, find_sku, needs_gpu
+from argotune.steps.plan.request import candidates, find_sku, needs_gpu, preset_of
 from argotune.steps.plan.service.size import (
     AdapterSizes,
     ServiceJob,
@@ -73,7 +73,7 @@ def service_of_run(params: Params, plan: TrainingPlan) -> RunService | None:
     problems: list[str] = []
     sku = _sku(params, problems)
     gpus, card = _gpus(params, plan, sku)
-    preset = model_preset(plan.model.preset)
+    preset = preset_of(params)
     problems += _gpu_problems(params, plan, preset, gpus, card)
     if problems:
         raise ParamsError(problems)

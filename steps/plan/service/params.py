@@ -19,7 +19,13 @@ class Params:
     name: str
     """Name of the workspace and of the service, a DNS label."""
     preset: str
-    """Model preset, one of `argotune presets`."""
+    """Base model: one of `argotune presets`, OWNER/NAME or OWNER/NAME@REVISION of the Hub,
+    dir:DIRECTORY or oci:IMAGE."""
+    own_preset: str = ""
+    """The preset itself as JSON, where `preset` is none of argotune's; empty: it is made of
+    the model's files."""
+    presets_dir: Path | None = None
+    """Directory with the installation's presets, files NAME.yaml; may not exist."""
     adapters: str = "[]"
     """Adapters to serve beside the base model, a JSON list of objects with name, image and
     strength; one without an image is the files of the claim."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
-from argotune.presets.loader import model_preset
+from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.client_keys import read_secret
 from argotune.steps.contracts.served import SERVER_MEMORY
 from argotune.steps.contracts.service_plan import PLAN, dump_service_plan, write_service_plan
+from argotune.steps.plan.base_model.find import complete
+from argotune.steps.plan.request import find_preset
 from argotune.steps.plan.service.adapters import fetch_adapters
 from argotune.steps.plan.service.make import (
     FoundAdapters,
@@ -37,7 +40,13 @@ from argotune.steps.settings.step_params import SERVICE_STEPS
 _LOGGER = logging.getLogger(__name__)
 
 
-def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = None) -> Result:
+def run(
+    params: Params,
+    *,
+    progress: Progress,
+    policy: RegistryPolicy | None = None,
+    hub_endpoint: str | None = None,
+) -> Result:
     """Plan the service before anything costs money.
 
     Raises ParamsError for what cannot be served, PermanentError for a registry that the run may not
@@ -45,12 +54,16 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
     not answer.
     """
     servers = policy or policy_of(params.allowed_hosts)
+    preset, own_preset = complete(
+        params.preset, params.own_preset, params.presets_dir, hub_endpoint=hub_endpoint
+    )
+    params = replace(params, preset=preset, own_preset=own_preset)
     params = in_its_cloud(params)
-    _refuse(params, servers)
+    base = _refuse(params, servers)
     secret = client_keys_of_run(params)
     if secret:
         read_secret(secret, params.api_keys_file)
-    found = _fetch(params)
+    found = _fetch(params, base)
     plan = make_service_plan(params, found)
     for warning in plan.warnings:
         log.warn(_LOGGER, "plan", warning=warning)
@@ -72,9 +85,13 @@ def run(params: Params, *, progress: Progress, policy: RegistryPolicy | None = N
     )
 
 
-def _refuse(params: Params, policy: RegistryPolicy) -> None:
-    """Raise ParamsError with all that is wrong without the adapters, then check the registries."""
+def _refuse(params: Params, policy: RegistryPolicy) -> ModelPreset:
+    """Raise ParamsError with all that is wrong without the adapters, then check the registries.
+
+    Returns the base model.
+    """
     problems: list[str] = []
+    base = find_preset(params, [])
     try:
         make_service_plan(params)
     except ParamsError as error:
@@ -97,11 +114,12 @@ def _refuse(params: Params, policy: RegistryPolicy) -> None:
         for problem in problems_of_settings(params, SERVICE_STEPS)
         if problem.partition(":")[0] not in {each.partition(":")[0] for each in problems}
     ]
-    if problems:
+    if problems or base is None:
         raise ParamsError(problems)
     for _, image in [*images, *_weights(params)]:
         if isinstance(image, ImageReference):
             policy.check(image)
+    return base
 
 
 def _weights(params: Params) -> list[tuple[str, ImageReference | LayoutReference]]:
@@ -114,7 +132,7 @@ def _weights(params: Params) -> list[tuple[str, ImageReference | LayoutReference
         raise ParamsError(f"model-source: {error}") from error
 
 
-def _fetch(params: Params) -> FoundAdapters:
+def _fetch(params: Params, base: ModelPreset) -> FoundAdapters:
     if params.work_dir is None:
         return FoundAdapters()
     registry = Registry(
@@ -125,7 +143,7 @@ def _fetch(params: Params) -> FoundAdapters:
     )
     return fetch_adapters(
         asked_adapters(params.adapters, []),
-        model_preset(params.preset),
+        base,
         params.work_dir,
         registry,
         params.volume_dir,

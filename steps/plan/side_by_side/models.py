@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.presets.loader import model_preset, model_presets
-from argotune.presets.names import UnknownName
+from argotune.presets.names import HubName, UnknownName, is_place
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
 from argotune.steps.plan.adapter_images import Image, with_found_digest
+from argotune.steps.plan.base_model.described import describe
+from argotune.steps.plan.base_model.files import files_of_hub, files_of_place
+from argotune.steps.plan.base_model.find import HUB_TIMEOUT_SECONDS, find_base_model
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import parse_reference
 from argotune.steps.registry.skopeo import Registry
 
+OF_HUB = "hub:"
+"""Before a model of the Hub, whose name may be that of an image."""
 # No image begins so: what is before a path has a dot or a port, or is `oci:`.
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?)=(?P<image>.+)")
 
@@ -28,8 +33,8 @@ class NamedModel:
     """A model as it was asked for."""
 
     name: str
-    preset: ModelPreset | None = None
-    """The base model that it is; None: it is an adapter."""
+    base: str = ""
+    """The base model that it is: a preset, or a model of the Hub; empty: it is an adapter."""
     image: Image | None = None
     """The adapter's image."""
 
@@ -62,7 +67,12 @@ def read_models(texts: Sequence[str]) -> list[NamedModel]:
     return found
 
 
-def find_models(named: Sequence[NamedModel], work_dir: Path, registry: Registry) -> Models:
+def find_models(
+    named: Sequence[NamedModel],
+    work_dir: Path,
+    registry: Registry,
+    hub_endpoint: str | None = None,
+) -> Models:
     """Find the adapters, and unpack them onto the volume.
 
     A lone adapter gets its base beside it. Raises ParamsError for what is not there and for models
@@ -74,8 +84,12 @@ def find_models(named: Sequence[NamedModel], work_dir: Path, registry: Registry)
         if model.image is not None
     }
     adapters = {name: _unpack(image, work_dir, registry) for name, image in images.items()}
-    bases = {model.name: model.preset for model in named if model.preset is not None}
-    preset = _base_of(bases, adapters)
+    bases = {
+        model.name: find_base_model(model.base, hub_endpoint=hub_endpoint)
+        for model in named
+        if model.base
+    }
+    preset = _base_of(bases, adapters, hub_endpoint)
     models = [
         ComparedModel(name=each.name, image=str(images[each.name]) if each.image else "")
         for each in named
@@ -93,12 +107,15 @@ def find_models(named: Sequence[NamedModel], work_dir: Path, registry: Registry)
 def _read(text: str) -> NamedModel:
     found = _NAMED.fullmatch(text)
     name, place = (found["name"], found["image"]) if found else (text, text)
+    if place.startswith(OF_HUB):
+        return NamedModel(name=name, base=place.removeprefix(OF_HUB))
     if not place.startswith("oci:") and "/" not in place:
         try:
-            return NamedModel(name=name, preset=model_preset(place))
+            return NamedModel(name=name, base=model_preset(place).name)
         except UnknownName as error:
             raise ValueError(
-                f"{error}; an adapter is named by its image, such as REGISTRY/REPOSITORY:TAG"
+                f"{error}; another base model is {OF_HUB}OWNER/NAME, and an adapter is named by"
+                " its image, such as REGISTRY/REPOSITORY:TAG"
             ) from error
     return NamedModel(name=name, image=parse_reference(place))
 
@@ -124,13 +141,17 @@ def _unpack(image: Image, work_dir: Path, registry: Registry) -> ServingContract
 
 
 def _base_of(
-    presets: Mapping[str, ModelPreset], adapters: Mapping[str, ServingContract]
+    presets: Mapping[str, ModelPreset],
+    adapters: Mapping[str, ServingContract],
+    hub_endpoint: str | None,
 ) -> ModelPreset:
     """The one base of all. Raises ParamsError where they have several, with all of them."""
-    of_adapters = {name: _preset_of(name, contract) for name, contract in adapters.items()}
+    of_adapters = {
+        name: _preset_of(name, contract, hub_endpoint) for name, contract in adapters.items()
+    }
     ways = {(contract.quantization, contract.rope) for contract in adapters.values()}
     found = [*presets.values(), *of_adapters.values()]
-    if len({preset.name for preset in found}) > 1 or len(ways) > 1:
+    if len({(preset.repository, preset.revision) for preset in found}) > 1 or len(ways) > 1:
         named = [f"{name} has {preset.name}" for name, preset in presets.items()]
         named += [
             f"{name} has {preset.name} in {_way(adapters[name])}"
@@ -149,12 +170,20 @@ def _way(contract: ServingContract) -> str:
     return f"{contract.quantization or '16 bits'}{factors}"
 
 
-def _preset_of(name: str, contract: ServingContract) -> ModelPreset:
+def _preset_of(name: str, contract: ServingContract, hub_endpoint: str | None) -> ModelPreset:
     base = contract.base
     for preset in model_presets():
         if (preset.repository, preset.revision) == (base.repository, base.revision):
             return preset
-    raise ParamsError(
-        f"models: {name}: it was tuned on {base.repository}@{base.revision[:19]}, which is no"
-        " preset of this version; adapters are measured on the weights of a preset"
-    )
+    if is_place(base.source):
+        files = files_of_place(base.source)
+    elif base.source == "hub":
+        hub_id = HubName(repository=base.repository, revision=base.revision)
+        files = files_of_hub(hub_id, timeout_seconds=HUB_TIMEOUT_SECONDS, endpoint=hub_endpoint)
+    else:
+        raise ParamsError(
+            f"models: {name}: it was tuned on {base.repository}@{base.revision[:19]}, which is no"
+            " preset of this version; adapters are measured on the weights of a preset"
+        )
+    # The template of its training: that of a base model without one was the preset's.
+    return describe(files, chat_template=contract.chat_template).preset

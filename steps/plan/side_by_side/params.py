@@ -14,9 +14,9 @@ class Params:
     """Find the models of an evaluation, and plan it; refuse models that cannot be compared."""
 
     models: tuple[str, ...]
-    """The models, all of one base, as a JSON list: a preset, which is a base model, or an adapter's
-    image, REGISTRY/REPOSITORY:TAG or by digest, without both the one in service. NAME= before it
-    is what tables call it."""
+    """The models, all of one base, as a JSON list: a preset or hub:OWNER/NAME, which are base
+    models, or an adapter's image, REGISTRY/REPOSITORY:TAG or by digest, without both the one in
+    service. NAME= before it is what tables call it."""
     name: str
     """Name of the evaluation, a DNS label."""
     config: str = ""

@@ -12,6 +12,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.side_by_side import write_models
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.base_model.find import text_of_own
 from argotune.steps.plan.checks import problems_outside_a_run
 from argotune.steps.plan.config import ROOT
 from argotune.steps.plan.keys import OWN_SECTION
@@ -61,7 +62,7 @@ def run(
         ca_file=params.ca_file,
         allowed_hosts=params.allowed_hosts,
     )
-    found = find_models(named, params.work_dir, registry)
+    found = find_models(named, params.work_dir, registry, hub_endpoint)
     plan_params = _plan_params(params, found)
     plan = _of_all_rows(plan_of_steps(plan_params, EVALUATION_STEPS))
     _refuse_tasks(plan)
@@ -110,6 +111,7 @@ def _plan_params(params: Params, found: Models) -> PlanParams:
     return PlanParams(
         name=params.name,
         preset=found.preset.name,
+        own_preset=text_of_own(found.preset),
         method="qlora" if found.quantization else "lora",
         config=_config(params.config, found.quantization),
         instance_type=params.instance_type,

@@ -12,6 +12,7 @@ import pytest
 from argotune.presets.loader import model_preset
 from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.model.params import Params
+from argotune.steps.plan.assemble import model_of
 from tests.fakes.hub import FakeHub, fake_hub
 from tests.fakes.plans import small_plan
 
@@ -53,6 +54,7 @@ def new_params(tmp_path: Path) -> Callable[..., Params]:
 
     def make(*, verify_contents: bool = False, **model: Any) -> Params:
         values: dict[str, Any] = {"preset": "tiny", "repository": "owner/model"} | model
+        values["shape"] = model_of(model_preset(values["preset"]), None).shape
         plan = small_plan()
         section = msgspec.structs.replace(plan.model, **values)
         write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, model=section))

@@ -330,8 +330,8 @@ def test_weights_of_another_architecture_are_refused(
         run(params, progress=Progress())
     assert str(caught.value).startswith(
         f"owner/model from dir:{source}: config.json has num_hidden_layers 4, but preset "
-        "phi-3-mini-4k-instruct has 32; name the preset of these weights, or add one to presets; "
-        "config.json has hidden_size 256, but"
+        "phi-3-mini-4k-instruct has 32; name the preset of these weights, or make one with "
+        "`argotune presets add`; config.json has hidden_size 256, but"
     )
 
 

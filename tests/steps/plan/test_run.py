@@ -9,17 +9,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from argotune.presets.loader import model_preset, model_presets
+from argotune.presets.loader import PRESETS_DIR, model_preset, model_presets
 from argotune.steps.common.errors import ParamsError, PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import damage
 from argotune.steps.contracts.training_plan import parse_plan, read_plan
+from argotune.steps.model.params import Params as ModelParams
+from argotune.steps.model.run import bring_model
+from argotune.steps.plan.base_model.own import dump_preset
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import make_plan
 from argotune.steps.plan.run import run
 from argotune.steps.registry.policy import RegistryPolicy
+from tests.fakes.hub import COMMIT, fake_hub
+from tests.fakes.hub_models import LLAMA_PARAMETERS, add_model
 from tests.steps.model.conftest import model_files
 from tests.steps.plan.helpers import config, params
 
@@ -61,6 +67,51 @@ def test_the_claim_for_the_adapter_is_tried_before_anything_costs(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(PermanentError, match=r"output-claim: adapters: .* nothing can be written"):
         run(params(output_claim="adapters", output_dir=Path("/proc")), progress=Progress())
+
+
+def test_a_run_that_names_a_model_of_the_hub_alone_has_its_commit_in_the_plan(
+    tmp_path: Path,
+) -> None:
+    plan_file = tmp_path / "plan.yaml"
+    with fake_hub() as hub:
+        add_model(hub, "acme/own", gated="auto")
+        wanted = params(preset="acme/own", plan_file=plan_file)
+        result = run(wanted, progress=Progress(), hub_endpoint=hub.endpoint)
+        assert result.model == f"acme/own@{COMMIT}"
+        plan = read_plan(plan_file)
+        assert (plan.model.preset, plan.model.family, plan.model.gated) == (
+            "acme/own",
+            "llama",
+            True,
+        )
+        assert (plan.model.parameters, plan.model.shape["num_hidden_layers"]) == (
+            LLAMA_PARAMETERS,
+            2,
+        )
+        with pytest.raises(ParamsError) as caught:
+            run(
+                params(preset="falcon", settings='{"service-memory": "500m"}'),
+                progress=Progress(),
+                hub_endpoint=hub.endpoint,
+            )
+    places = [each.partition(":")[0] for each in caught.value.problems]
+    assert places[:2] == ["preset", "service-memory"]
+
+
+def test_a_preset_of_the_installation_is_a_file_of_its_name(tmp_path: Path) -> None:
+    text = (PRESETS_DIR / "models" / "tiny.yaml").read_text().replace("name: tiny", "name: mine")
+    (tmp_path / "mine.yaml").write_text(text)
+    result = run(params(preset="mine", presets_dir=tmp_path), progress=Progress())
+    assert result.model == make_plan(params()).model.title
+
+
+def test_a_preset_that_is_not_the_one_that_is_named_is_refused() -> None:
+    own = dump_preset(msgspec.structs.replace(model_preset("tiny"), name="mine"))
+    assert make_plan(params(preset="mine", own_preset=own)).model.preset == "mine"
+    assert problems_of(params(preset="phi-4", own_preset=own)) == [
+        "preset: 'phi-4', but own-preset is mine; leave own-preset out where preset is another"
+        " model"
+    ]
 
 
 def test_alias_is_resolved_to_the_presets_name() -> None:
@@ -524,6 +575,30 @@ def test_the_models_tokenizer_is_brought_before_the_plan_is_written(tmp_path: Pa
     assert not damage(tmp_path / "tokenizer")
     with pytest.raises(ParamsError, match="--tokenizer-dir: it needs --cache-dir"):
         replace(wanted, cache_dir=None)
+
+
+def test_a_model_of_the_hub_is_brought_at_the_commit_that_was_planned(tmp_path: Path) -> None:
+    wanted = params(
+        preset="acme/own",
+        plan_file=tmp_path / "plan.yaml",
+        tokenizer_dir=tmp_path / "tokenizer",
+        cache_dir=tmp_path / "cache",
+    )
+    first, second = "a" * 40, "b" * 40
+    with fake_hub() as hub:
+        add_model(hub, "acme/own")
+        hub.repositories["acme/own"] |= {
+            name: content
+            for name, content in model_files().items()
+            if name in ("model.safetensors", "tokenizer.json")
+        }
+        hub.commits["acme/own"] = [first]
+        run(wanted, progress=Progress(), hub_endpoint=hub.endpoint)
+        assert not damage(tmp_path / "tokenizer")
+        hub.commits["acme/own"] = [first, second]
+        of_model = ModelParams(plan_file=tmp_path / "plan.yaml", cache_dir=tmp_path / "cache")
+        brought = bring_model(of_model, progress=Progress(), hub_endpoint=hub.endpoint)
+    assert brought.model_dir == f"presets/acme--own/{first}"
 
 
 def test_image_that_gives_no_tokenizer_is_a_warning(

@@ -23,7 +23,7 @@ from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
 from argotune.steps.contracts.report import report_tag
 from argotune.steps.contracts.start_adapter import StartAdapter, write_start_adapter
-from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.contracts.training_plan import UNKNOWN_LICENSE, read_plan, write_plan
 from argotune.steps.provenance.statement import statement_tag
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
@@ -216,6 +216,16 @@ def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:
     assert annotations["org.opencontainers.image.revision"] == digest
     assert annotations["sh.argotune.base-model"] == image
     assert "org.opencontainers.image.licenses" not in annotations
+
+
+def test_a_license_that_nobody_states_is_not_in_the_image(work_dir: Path) -> None:
+    plan = read_plan(work_dir / "plan.yaml")
+    model = msgspec.structs.replace(plan.model, license=UNKNOWN_LICENSE)
+    write_plan(work_dir / "plan.yaml", msgspec.structs.replace(plan, model=model))
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}:2"), progress=Progress())
+    manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
+    assert "org.opencontainers.image.licenses" not in manifest["annotations"]
 
 
 def test_the_image_of_a_run_without_held_out_rows_says_so(work_dir: Path) -> None:

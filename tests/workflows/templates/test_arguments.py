@@ -85,7 +85,7 @@ def test_the_text_of_a_parameter_reaches_the_step_unchanged(
 def test_the_plan_step_is_given_every_setting_of_later_steps(file: str, tmp_path: Path) -> None:
     taken = [arg.partition("=") for arg in received(container("plan", file), tmp_path)]
     texts = {name.removeprefix("--"): text for name, _, text in taken}
-    fed_to_plan_alone = {"preset", "method", "config", "model-source", "start-from"}
+    fed_to_plan_alone = {"preset", "own-preset", "method", "config", "model-source", "start-from"}
     fed_to_plan_alone |= {"engine", "service-load-in-4bit"}
     rows = parameter_settings() if file == "finetune" else evaluation_settings()
     names = {row.name for row in rows} - fed_to_plan_alone

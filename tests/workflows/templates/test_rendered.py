@@ -155,7 +155,7 @@ def test_parameters_have_descriptions_and_choices_for_the_form() -> None:
     assert parameters
     assert [item["name"] for item in parameters if not item.get("description")] == []
     enums = {item["name"]: item["enum"] for item in parameters if "enum" in item}
-    assert set(enums) >= {"preset", "method", "provider", "adapter-from"}
+    assert set(enums) >= {"method", "provider", "adapter-from"}
     values = {item["name"]: item.get("value") for item in parameters}
     assert [name for name, choices in enums.items() if values[name] not in choices] == []
 

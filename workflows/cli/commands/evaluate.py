@@ -49,9 +49,9 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="A preset, which is a base model; an adapter's image, REGISTRY/REPOSITORY:TAG or"
-            " oci:DIRECTORY:TAG, without a tag the one in service; or a workspace, which means"
-            " the adapter that it has in service. All of one base.",
+            help="A preset or hub:OWNER/NAME, which are base models; an adapter's image,"
+            " REGISTRY/REPOSITORY:TAG or oci:DIRECTORY:TAG, without a tag the one in service; or a"
+            " workspace, which means the adapter that it has in service. All of one base.",
             show_default=False,
         ),
     ],

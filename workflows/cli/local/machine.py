@@ -12,7 +12,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from argotune.presets.loader import model_preset
 from argotune.steps.common.host_memory import host_memory
 from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.contracts.training_plan import Model, TrainingPlan, tuning_bytes
@@ -28,7 +27,6 @@ from argotune.workflows.cli.checks.finding import (
 )
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import (
-    HOME_VARIABLE,
     MODEL_CACHE_CLAIM,
     OWN_DIRECTORY,
     Home,
@@ -36,6 +34,7 @@ from argotune.workflows.cli.home import (
     write_problem,
 )
 from argotune.workflows.cli.local.disk import size
+from argotune.workflows.home_root import HOME_VARIABLE
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.planned import Planned, PlannedService
 
@@ -76,7 +75,7 @@ def examine_machine_for_service(here: Home, planned: PlannedService) -> Iterator
     weights_bytes = plan.memory.weights_gb * 1e9
     missing = 0.0
     if plan.model.source == "hub" and not is_complete(_weights_dir(here, workspace, plan.model)):
-        missing = _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
+        missing = _BYTES_PER_WEIGHT * plan.model.parameters
     packages = [_packages(None), *_needs_skopeo([*images, *_fetched_weights(plan.model)])]
     memory = _room_in_memory(weights_bytes, f"the service of {plan.model.preset}", "answers on")
     for finding in packages:
@@ -218,7 +217,7 @@ def _disk(here: Home, planned: Planned | None) -> Finding:
     needed = float(tuning_bytes(plan))
     weights = _weights_dir(here, planned.workspace, plan.model)
     if plan.model.source == "hub" and not is_complete(weights):
-        needed += _BYTES_PER_WEIGHT * model_preset(plan.model.preset).parameters
+        needed += _BYTES_PER_WEIGHT * plan.model.parameters
     return _room(here, needed, f"weights and checkpoints of {plan.model.preset}")
 
 

@@ -23,6 +23,7 @@ from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
 from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.own_presets import INSTALLED_PRESETS
 
 
 class Cluster:
@@ -173,8 +174,17 @@ class Cluster:
             yield from self.kube.pod_log_lines(self.namespace, pod, container="main", follow=follow)
 
     def find_config_map(self, namespace: str | None, name: str, key: str) -> str | None:
-        """Read a text of a ConfigMap; None where it is missing."""
-        found = self.within(namespace).get("ConfigMap", name)
+        """Read a text of a ConfigMap; None where it is missing.
+
+        Raises CliError, and LookupError for the presets of the installation: whether a name is one
+        of them is asked of every unknown name, and what is wrong with it is told without a cluster.
+        """
+        try:
+            found = self.within(namespace).get("ConfigMap", name)
+        except CliError as error:
+            if name == INSTALLED_PRESETS:
+                raise LookupError(str(error)) from error
+            raise
         text = ((found or {}).get("data") or {}).get(key)
         return None if text is None else str(text)
 

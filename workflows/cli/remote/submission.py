@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from argotune.presets.names import is_place
 from argotune.steps.cluster.kube import Object
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.nodes.providers import PROVIDERS
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
@@ -114,6 +116,12 @@ def _check_for_cluster(workspace: Workspace) -> None:
         for place, image in images.items()
         if image.startswith("oci:")
     ]
+    if is_place(workspace.preset):
+        problems.append(
+            f"{workspace.place_of('preset')}: {workspace.preset!r} is a directory of this machine,"
+            " and the pods run elsewhere; name a model of the Hub or a preset, with other weights"
+            f" as {PREFIX}model-source, or use `argotune run`"
+        )
     provider = provider_of(workspace.options)
     if provider not in CLUSTER_PROVIDERS:
         *others, last = CLUSTER_PROVIDERS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
 from argotune.steps.common.counted import counted
 from argotune.steps.contracts.checks import Check, LmEval, Scorer
@@ -116,9 +115,11 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
 
 
 def model_row(model: Model) -> Row:
-    """Name the base model, or the source of other weights."""
+    """Name the base model with commit and license, or the source of other weights."""
     if model.source in ("hub", "cache"):
-        return Row(name="model", value=model.repository, note=model.revision[:12])
+        gate = ", gated" if model.gated else ""
+        note = f"{model.revision[:12]}, {model.license}{gate}"
+        return Row(name="model", value=model.repository, note=note)
     return Row(name="model", value=model.source, note=f"in place of {model.repository}")
 
 
@@ -251,8 +252,7 @@ def _tokens(
 
 def _expected_speed(plan: TrainingPlan) -> Span | None:
     hardware = plan.hardware
-    parameters = model_preset(plan.model.preset).parameters
-    return expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
+    return expected_speed(plan.model.parameters, plan.method, hardware.gpu_model, hardware.gpus)
 
 
 def expected_hours(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> Span | None:
@@ -282,7 +282,7 @@ def _activations(plan: TrainingPlan) -> str:
         return "kept"
     if not training.kept_blocks:
         return "recomputed"
-    blocks = model_preset(plan.model.preset).architecture.num_hidden_layers
+    blocks = plan.model.shape["num_hidden_layers"]
     return f"recomputed in {blocks - training.kept_blocks} of {blocks} blocks"
 
 

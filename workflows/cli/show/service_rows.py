@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argotune.presets.loader import model_preset, sku_catalogs
+from argotune.presets.loader import sku_catalogs
 from argotune.steps.contracts.service_plan import ServedAdapter, ServicePlan
 from argotune.steps.contracts.vllm import ENGINE_NAMES, GPU_MEMORY_SHARE
 from argotune.steps.nodes.providers import PROVIDERS
@@ -17,6 +17,7 @@ from argotune.steps.plan.planning import (
     ServiceFit,
     ServiceParams,
     cpu_memory,
+    preset_of,
     read_service_request,
     service_alternatives,
     service_fits,
@@ -110,7 +111,7 @@ def retrain_row(planned: Planned, *, dataset_tokens: int | None) -> Row | None:
         return None
     mode = planned.workspace.options.get("service-during-tuning", _DURING_TUNING.default)
     if mode == "cpu":
-        preset = model_preset(planned.plan.model.preset)
+        preset = preset_of(planned.params)
         memory = cpu_memory(preset, load_in_4bit=service.load_in_4bit)
         note = f"the service answers on a CPU with {memory} of memory until the run is over"
     elif mode == "hand-over":

@@ -22,6 +22,8 @@ from argotune.steps.plan.service.params import Params, Result
 from argotune.steps.plan.service.run import run
 from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
+from tests.fakes.hub import COMMIT, fake_hub
+from tests.fakes.hub_models import add_model
 from tests.steps.plan.side_by_side.adapters import put_adapter
 
 
@@ -55,6 +57,18 @@ def test_adapters_are_on_the_volume_by_digest_and_in_the_plan(tmp_path: Path) ->
     assert (result.gpus, result.max_length) == (0, 1024)
     # Another try of the step.
     assert planned(tmp_path, {"name": "docs", "image": image, "strength": 0.5}) == result
+
+
+def test_the_base_may_be_any_model_of_the_hub(tmp_path: Path) -> None:
+    with fake_hub() as hub:
+        add_model(hub, "acme/own", license=None)
+        params = Params(name="chat", preset="acme/own", work_dir=tmp_path)
+        result = run(params, progress=Progress(), hub_endpoint=hub.endpoint)
+    plan = read_service_plan(tmp_path / PLAN)
+    assert (plan.model.repository, plan.model.revision) == ("acme/own", COMMIT)
+    assert plan.model.shape["hidden_size"] == 64
+    assert result.model == f"acme/own@{COMMIT}"
+    assert "acme/own states no license" in result.warnings
 
 
 def test_an_adapter_of_anybody_is_taken_with_warnings(tmp_path: Path) -> None:

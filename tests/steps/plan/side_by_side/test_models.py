@@ -10,6 +10,8 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.side_by_side import adapter_dir
 from argotune.steps.plan.side_by_side.models import Models, find_models, read_models
 from argotune.steps.registry.skopeo import Registry
+from tests.fakes.hub import fake_hub
+from tests.fakes.hub_models import add_model
 from tests.steps.plan.side_by_side.adapters import put_adapter
 
 
@@ -91,6 +93,26 @@ def test_an_adapter_of_no_preset_is_refused(tmp_path: Path) -> None:
     image = put_adapter(tmp_path, "v1", repository="acme/own", revision="0" * 40)
     [problem] = problems(tmp_path, image)
     assert "it was tuned on acme/own@0000000" in problem
+
+
+def test_an_adapter_of_a_model_of_the_hub_is_measured_on_its_commit(tmp_path: Path) -> None:
+    name, commits = "acme/own", ["a" * 40, "b" * 40]
+    image = put_adapter(tmp_path, "v1", repository=name, revision=commits[0], source="hub")
+    with fake_hub() as hub:
+        # The template of its training is in the adapter.
+        add_model(hub, name, tokenizer_config={"eos_token": "</s>"})
+        hub.commits[name] = commits
+        named = read_models([image])
+        found = find_models(named, tmp_path / "work", Registry(), hub.endpoint)
+        assert (found.preset.name, found.preset.revision) == (name, commits[0])
+        assert found.preset.chat.template
+        add_model(hub, name)
+        both = read_models([f"hub:{name}@{commits[0]}", image])
+        models = find_models(both, tmp_path / "work", Registry(), hub.endpoint).models
+        assert [each.image == "" for each in models] == [True, False]
+        moved = read_models([f"hub:{name}", image])
+        with pytest.raises(ParamsError, match="have several: hub:acme/own has acme/own, "):
+            find_models(moved, tmp_path / "work", Registry(), hub.endpoint)
 
 
 def test_everything_wrong_with_the_names_is_said_at_once(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.presets.loader import PRESETS_DIR
+from tests.fakes.hub_models import model_files
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write, install, storage_class
@@ -529,3 +531,37 @@ def test_a_kubeconfig_that_is_none(
     assert len(answer.errors) == 1
     assert answer.errors[0].startswith("no cluster: ")
     assert answer.errors[0].endswith("; set KUBECONFIG or make ~/.kube/config")
+
+
+def test_a_preset_of_the_installation_goes_with_the_run(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    text = (
+        (PRESETS_DIR / "models" / "phi-4.yaml").read_text().replace("name: phi-4\n", "name: mine\n")
+    )
+    presets = {
+        "kind": "ConfigMap",
+        "metadata": {"name": "argotune-presets", "namespace": "team-a"},
+        "data": {"mine.yaml": text.replace("aliases:", "# aliases:")},
+    }
+    cluster.put(presets)
+    answer = submit(argotune, write, changed({"tuning/preset": {"name": "mine"}}))
+    assert answer.code == 0, answer.err
+    (created,) = cluster.of_kind("Workflow")
+    arguments = arguments_of(created)
+    assert arguments["preset"] == "mine"
+    assert json.loads(arguments["own-preset"])["repository"] == "microsoft/phi-4"
+
+
+def test_a_model_of_this_machine_is_refused_for_pods(
+    argotune: Argotune, write: Write, cluster: Cluster, tmp_path: Path
+) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for name, content in model_files().items():
+        (directory / name).write_bytes(content)
+    text = changed({"tuning/preset": {"name": f"dir:{directory}"}})
+    answer = submit(argotune, write, text)
+    assert answer.code == 2
+    assert f"'dir:{directory}' is a directory of this machine" in answer.err
+    assert cluster.of_kind("Workflow") == []

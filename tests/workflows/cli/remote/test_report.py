@@ -104,7 +104,7 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
     assert lines[:6] == [
         "run my-model-abcde, 2026-01-01T00:00:00Z",
-        "model argotune/tiny, 000000000000",
+        "model argotune/tiny, 000000000000, Apache-2.0",
         "method qlora, bfloat16",
         "adapter r 8, alpha 8, dropout 0, qkv_proj",
         "batch 1 x 512 tokens, 512 tokens per optimizer step, rows packed",

@@ -26,7 +26,7 @@ PHI_ON_A100 = params(preset="phi-3-mini-4k-instruct", instance_type="Standard_NC
 def test_key_numbers_of_a_plan() -> None:
     rows = {row.name: (row.value, row.note) for row in plan_rows(make_plan(PHI_ON_A100))}
     assert rows == {
-        "model": ("microsoft/Phi-3-mini-4k-instruct", "0a67737cc96d"),
+        "model": ("microsoft/Phi-3-mini-4k-instruct", "0a67737cc96d, MIT"),
         "method": ("qlora", "4 bits, nf4 with double quantisation"),
         "adapter": (
             "r 16, alpha 32, dropout 0",

@@ -1,0 +1,1 @@
+"""A Hugging Face Hub: how it is asked, and what its errors mean; needs huggingface_hub."""
