@@ -193,6 +193,14 @@ def install(
             rich_help_panel=_DATA, help="Private certificate authority of such hosts, PEM."
         ),
     ] = None,
+    presets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Directory with presets of your own, NAME.yaml, which runs may name; they replace"
+            " those that are installed.",
+        ),
+    ] = None,
     require_signature: Annotated[
         bool | None,
         typer.Option(
@@ -258,6 +266,7 @@ def install(
         scorer_image=scorer_image,
         no_scorer_images=no_scorer_images,
         ca_file=ca_file,
+        presets_dir=presets,
         require_signature=require_signature,
         key_files=verification_key or [],
         given=given,
@@ -290,6 +299,7 @@ def _settings(
     scorer_image: list[str] | None,
     no_scorer_images: bool,
     ca_file: Path | None,
+    presets_dir: Path | None,
     require_signature: bool | None,
     key_files: Sequence[Path],
     given: Mapping[str, str],
@@ -312,6 +322,11 @@ def _settings(
             ((_, ca),) = read_texts([ca_file])
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
+    presets = None
+    try:
+        presets = _presets(presets_dir)
+    except InputError as error:
+        problems += error.problems
     keys: list[str] = []
     try:
         keys = read_key_files("--verification-key", key_files, line_of)
@@ -330,6 +345,7 @@ def _settings(
         scorer_images=_scorers(scorer_image, none=no_scorer_images),
         emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,
+        presets=presets,
         require_signature=require_signature,
         verification_key=",".join(dict.fromkeys(keys)) or None,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
@@ -352,6 +368,22 @@ def _scorers(given: list[str] | None, *, none: bool) -> dict[str, str] | None:
         return None
     pairs = (text.partition("=") for text in given or [])
     return {name: image for name, _, image in pairs}
+
+
+def _presets(directory: Path | None) -> dict[str, str] | None:
+    """Read the files of a directory by the presets' names. Raises InputError."""
+    if directory is None:
+        return None
+    if not directory.is_dir():
+        raise InputError(f"--presets {directory}: no such directory")
+    paths = sorted(directory.iterdir())
+    others = [path.name for path in paths if path.suffix != ".yaml"]
+    if others:
+        raise InputError(
+            f"--presets {directory}: {', '.join(others)}; accepted are files NAME.yaml, as"
+            " `argotune presets add` writes"
+        )
+    return {path.stem: text for path, (_, text) in zip(paths, read_texts(paths), strict=True)}
 
 
 def _allowed_secrets(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:

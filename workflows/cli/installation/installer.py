@@ -42,7 +42,7 @@ _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
 """Kinds that a user may have made or changed: the cache's claim, and schedules."""
 _KEPT_KINDS = ("ConfigMap", "PersistentVolumeClaim")
-"""Kinds that no install deletes: the certificates of an earlier --ca-file, and the weights."""
+"""Kinds that no install deletes: what an earlier --ca-file and --presets gave, and the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

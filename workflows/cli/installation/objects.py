@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from ipaddress import ip_network
 
@@ -12,6 +12,7 @@ from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection, evaluation, rollback
 from argotune.workflows.workspace.manifests import fill_in, read_rendered
 from argotune.workflows.workspace.model import SERVICE_TEMPLATE
+from argotune.workflows.workspace.own_presets import INSTALLED_PRESETS
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
@@ -69,7 +70,10 @@ def objects(settings: Settings, namespace: str) -> list[Object]:
         )
     documents = [_set(document, settings) for document in _documents(settings)]
     if settings.ca is not None:
-        documents.insert(0, _ca_config_map(settings.ca))
+        documents.insert(0, _config_map(CA_CONFIG_MAP, {CA_KEY: settings.ca}))
+    if settings.presets is not None:
+        texts = {f"{name}.yaml": text for name, text in settings.presets.items()}
+        documents.insert(0, _config_map(INSTALLED_PRESETS, texts))
     return [_place(document, namespace) for document in documents]
 
 
@@ -157,13 +161,13 @@ def _set_claim(
         spec["accessModes"] = [access_mode]
 
 
-def _ca_config_map(certificates: str) -> Object:
+def _config_map(name: str, data: Mapping[str, str]) -> Object:
     labels = {"app.kubernetes.io/part-of": "argotune"}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": CA_CONFIG_MAP, "labels": labels},
-        "data": {CA_KEY: certificates},
+        "metadata": {"name": name, "labels": labels},
+        "data": dict(data),
     }
 
 

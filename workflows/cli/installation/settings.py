@@ -12,6 +12,7 @@ from typing import Any
 
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
+from argotune.steps.plan.planning import WrongPreset, parse_own_preset
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.settings.run_settings import SCORERS, SETTINGS
 from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
@@ -76,6 +77,8 @@ class Settings:
     """Public keys, the base64 of the DER of each, with commas between them."""
     emptied: frozenset[str] = frozenset()
     """Names of the lists above that do not go on from what is installed."""
+    presets: Mapping[str, str] | None = None
+    """Presets of one's own, texts by name; they replace those that are installed."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -159,6 +162,7 @@ class Settings:
             *self._name_problems(),
             *self._scorer_problems(),
             *self._ca_problems(),
+            *self._preset_problems(),
             *self._node_problems(),
         ]
 
@@ -226,6 +230,16 @@ class Settings:
             accepted = row.problem(text)
             if accepted is not None:
                 yield f"--{row.name} {text!r}: accepted is {accepted}"
+
+    def _preset_problems(self) -> Iterator[str]:
+        for name, text in (self.presets or {}).items():
+            try:
+                preset = parse_own_preset(text)
+            except WrongPreset as error:
+                yield from (f"--presets: {name}.yaml: {each}" for each in error.problems)
+                continue
+            if preset.name != name:
+                yield f"--presets: {name}.yaml: name: {preset.name!r}; accepted is the file's name"
 
     def _ca_problems(self) -> Iterator[str]:
         if self.ca is None:

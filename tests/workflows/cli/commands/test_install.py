@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.presets.loader import PRESETS_DIR
 from argotune.steps.provenance.keys import line_of
 from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.workspace.manifests import installed_values
@@ -923,3 +924,42 @@ def test_scorer_without_name_or_digest_is_refused(
     answer = install(argotune, f"--scorer-image={text}")
     assert (answer.code, [path for path in api.objects if "/workflowtemplates/" in path]) == (2, [])
     assert problem in answer.err
+
+
+def test_presets_of_ones_own_are_installed_and_stay(
+    argotune: Argotune, api: ApiServer, tmp_path: Path
+) -> None:
+    directory = tmp_path / "presets"
+    directory.mkdir()
+    text = (PRESETS_DIR / "models" / "tiny.yaml").read_text().replace("name: tiny", "name: mine")
+    (directory / "mine.yaml").write_text(text)
+    answer = install(argotune, "--presets", str(directory))
+    assert answer.code == 0, answer.err
+    assert outcomes(answer)["configmap/argotune-presets"] == "created"
+    assert api.named("configmaps/argotune-presets")["data"] == {"mine.yaml": text}
+    assert install(argotune).code == 0
+    assert api.named("configmaps/argotune-presets")["data"] == {"mine.yaml": text}
+
+
+def test_presets_that_are_wrong_are_all_refused(
+    argotune: Argotune, api: ApiServer, tmp_path: Path
+) -> None:
+    directory = tmp_path / "presets"
+    directory.mkdir()
+    text = (PRESETS_DIR / "models" / "tiny.yaml").read_text()
+    (directory / "tiny.yaml").write_text(text)
+    (directory / "other.yaml").write_text(text.replace("name: tiny", "name: mine"))
+    answer = install(argotune, "--presets", str(directory))
+    assert (answer.code, answer.errors) == (
+        2,
+        [
+            "--presets: other.yaml: name: 'mine'; accepted is the file's name",
+            "--presets: tiny.yaml: name: 'tiny' is a preset of argotune; give yours another name",
+        ],
+    )
+    (directory / "notes.txt").write_text("")
+    assert (
+        "notes.txt; accepted are files NAME.yaml"
+        in install(argotune, "--presets", str(directory)).err
+    )
+    assert "no such directory" in install(argotune, "--presets", str(tmp_path / "none")).err

@@ -28,7 +28,10 @@ def test_unknown_preset(argotune: Argotune) -> None:
     answer = argotune("presets", "show", "gpt-5")
     known = ", ".join(sorted(preset.name for preset in model_presets()))
     assert answer.code == 2
-    assert answer.errors == [f"'gpt-5' is not a model preset; known are {known}"]
+    assert answer.errors == [
+        f"'gpt-5' is not a model preset; known are {known}; `argotune presets add OWNER/NAME` makes"
+        " one of a model of the Hub"
+    ]
 
 
 def test_a_name_alone_means_show(argotune: Argotune) -> None:
