@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argotune.presets.clouds import cloud_of_node_class
-from argotune.steps.nodes.karpenter.node_class import NodeClass
 
 
 def cloud_of(settings: Mapping[str, str]) -> str:
@@ -17,8 +16,6 @@ def cloud_of(settings: Mapping[str, str]) -> str:
         return settings["cloud"]
     if settings.get("provider") != "karpenter":
         return ""
-    try:
-        return cloud_of_node_class(NodeClass.parse(settings.get("karpenter-node-class", "")).kind)
-    except ValueError:
-        # None is named, or its text is refused elsewhere.
-        return ""
+    # KIND/NAME or GROUP/KIND/NAME; the provider's settings refuse other texts.
+    parts = settings.get("karpenter-node-class", "").split("/")
+    return cloud_of_node_class(parts[-2]) if len(parts) > 1 else ""

@@ -176,9 +176,8 @@ def test_a_setting_is_removed_with_all_that_it_held(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
     text = WORKSPACE.replace(
-        "metadata:\n",
-        'metadata:\n  annotations: {argotune.dev/ttl-seconds-after-failure: "60"}\n',
-        1,
+        "argotune.dev/provider: existing",
+        'argotune.dev/provider: existing, argotune.dev/ttl-seconds-after-failure: "60"',
     )
     assert schedule(argotune, write, text, "@daily").code == 0
     assert "ttlStrategy" in only(cluster, "CronWorkflow")["spec"]["workflowSpec"]
