@@ -31,24 +31,28 @@ class Layout:
     experts: bool = False
     """The MLP has experts, which transformers holds in two parameters of three dimensions. PEFT
     adapts no layer there, bitsandbytes leaves them in 16 bits."""
+    plain: bool = False
+    """Training has no faster norms and MLP of its own for it (steps/tune/blocks.py)."""
+    liger: bool = True
+    """Liger has kernels for its norms, rotary embedding and gated SiLU."""
 
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 _QKVO = (*_QKV, "o_proj")
 
 FAMILIES: Mapping[str, Layout] = {
-    "gemma2": Layout(norms=4, biased=_QKVO),
-    "gemma3_text": Layout(norms=4, query_key_norms="head", biased=_QKVO),
+    "gemma2": Layout(norms=4, biased=_QKVO, plain=True, liger=False),
+    "gemma3_text": Layout(norms=4, query_key_norms="head", biased=_QKVO, plain=True, liger=False),
     "glm4": Layout(fused_gate_up=True, norms=4, biased=_QKV),
     "granite": Layout(biased=_QKVO),
     "llama": Layout(biased=_QKVO),
     "ministral": Layout(),
-    "ministral3": Layout(),
+    "ministral3": Layout(liger=False),
     "mistral": Layout(),
     "olmo2": Layout(query_key_norms="all heads", biased=_QKVO),
     "phi3": Layout(fused_qkv=True, fused_gate_up=True),
     "qwen2": Layout(biased=_QKV),
-    "qwen2_moe": Layout(biased=_QKV, experts=True),
+    "qwen2_moe": Layout(biased=_QKV, experts=True, liger=False),
     "qwen3": Layout(query_key_norms="head", biased=_QKVO),
     "qwen3_moe": Layout(query_key_norms="head", biased=_QKVO, experts=True),
     "smollm3": Layout(biased=_QKVO),

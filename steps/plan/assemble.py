@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from argotune.presets.families import layout_of
 from argotune.presets.schema import SHAPE, ModelPreset
+from argotune.presets.sizes import expert_parameters
 from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.training_plan import (
     UNKNOWN_LICENSE,
@@ -23,6 +25,7 @@ from argotune.steps.contracts.training_plan import (
 from argotune.steps.plan.choose import COMFORTABLE_SHARE, Choice, Job, workers
 from argotune.steps.plan.evaluation_memory import answer_batch_tokens
 from argotune.steps.plan.hardware import GIB, Card
+from argotune.steps.plan.memory import BFLOAT16_BYTES, BOUNDED_QUERIES, GB
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import needs_gpu
 from argotune.steps.plan.settings import Settings
@@ -192,6 +195,8 @@ def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
         _cpu_warning(job.preset, card),
         license_warning(job.preset),
         _template_warning(job.preset),
+        _experts_warning(job.preset),
+        _blocks_warning(job.preset),
         _dora_warning(job.settings),
         _accumulation_warning(job.settings, choice),
     )
@@ -257,6 +262,33 @@ def _cpu_warning(preset: ModelPreset, card: Card) -> str | None:
         "no GPU was found or named, so the plan is for a CPU, which takes days for this model; set "
         "an instance type, or the GPU's memory in training_config.Argotune.gpu_memory_gib"
     )
+
+
+def _experts_warning(preset: ModelPreset) -> str | None:
+    if not layout_of(preset.family).experts:
+        return None
+    gb = BFLOAT16_BYTES * expert_parameters(preset.architecture) / GB
+    adapted = ", ".join(preset.lora_target_modules)
+    return (
+        f"the experts of {preset.name} are neither adapted nor in 4 bits: they stay {gb:.1f} GB in "
+        f"16 bits, and the adapter can be on {adapted} alone"
+    )
+
+
+def _blocks_warning(preset: ModelPreset) -> str | None:
+    """What is slower than with the models whose speed was published."""
+    if preset.architecture.attn_logit_softcapping is not None:
+        return (
+            f"{preset.name} bounds the logits of its attention, for which torch has no fused "
+            f"kernel: {BOUNDED_QUERIES} queries are computed at a time, and once more in the "
+            "backward pass, so expect less than the speed below, the more so the longer the rows"
+        )
+    if layout_of(preset.family).plain:
+        return (
+            f"the norms and MLPs of {preset.name} are transformers' own, which take more passes "
+            "over the activations than those of other families, so expect the lower of the speeds"
+        )
+    return None
 
 
 def _dora_warning(settings: Settings) -> str | None:

@@ -14,10 +14,9 @@ from argotune.steps.plan.choose import Job, workers
 from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.memory import (
     BFLOAT16_BYTES,
-    CHUNK_BYTES,
-    CHUNK_TOKENS,
     CONTEXT_BYTES,
     GB,
+    logits_chunk_bytes,
     weights_bytes,
 )
 
@@ -35,8 +34,8 @@ def answer_batch_tokens(job: Job, card: Card) -> int:
         # Its blocks are spread over the GPUs, and so are their keys and values.
         weights /= workers(settings, card)
     adapter = _FLOAT32_BYTES * lora_parameters(architecture, family, job.targets, settings.r)
-    logits = CHUNK_TOKENS * CHUNK_BYTES * architecture.vocab_size
-    free = card.usable_gb * GB - weights - _ADAPTERS * adapter - logits - CONTEXT_BYTES
+    free = card.usable_gb * GB - weights - _ADAPTERS * adapter - CONTEXT_BYTES
+    free -= logits_chunk_bytes(architecture)
     token_bytes = BFLOAT16_BYTES * kept_numbers(architecture)
     tokens = int(KEYS_AND_VALUES_SHARE * free // token_bytes)
     return max(1, min(MOST_BATCH_TOKENS, tokens))

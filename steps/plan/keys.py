@@ -79,7 +79,11 @@ _LORA_CONFIG: dict[str, Key] = {
     "lora_dropout": mapped(
         "dropout", number(at_least=0, at_most=0.9), "dropout before the adapter"
     ),
-    "target_modules": mapped("target_modules", modules, "linear layers to adapt, or all-linear"),
+    "target_modules": mapped(
+        "target_modules",
+        modules,
+        "linear layers to adapt, or their role: attention, mlp, or all-linear",
+    ),
     "use_rslora": mapped("use_rslora", boolean, "scale by alpha / sqrt(r)"),
     "bias": fixed(_NOT_SERVABLE, "none", None),
     "modules_to_save": fixed(

@@ -42,6 +42,8 @@ OPTIMIZERS = (
     "rmsprop_bnb_32bit",
 )
 """Values of transformers' optim beside AdamW's that torch, transformers and bitsandbytes have."""
+ROLES = ("attention", "mlp", "all-linear")
+"""Names for groups of a block's linear layers, whatever the model calls them."""
 
 
 def whole(at_least: int, at_most: int | None = None) -> Read:
@@ -167,11 +169,11 @@ def optimizer(value: object) -> str:
 
 
 def modules(value: object) -> str | list[str]:
-    """Read a list of layer names, or the string all-linear."""
-    if value == "all-linear":
-        return "all-linear"
+    """Read a list of layer names, or a role of layers."""
+    if value in ROLES:
+        return str(value)
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise ValueError("a list of layer names, or all-linear")
+        raise ValueError(f"a list of layer names, or {', '.join(ROLES)}")
     return value
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from argotune.presets.families import layout_of
 from argotune.presets.loader import catalogs_of, model_preset, sku, sku_catalogs, skus
 from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
@@ -76,6 +77,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         problems=problems,
         warnings=warnings,
     )
+    problems += problems_of_liger(settings, preset)
     targets = resolve_targets(settings.target_modules, preset, problems=problems, warnings=warnings)
     card = _card(settings, found_sku, problems)
     resources = _resources(params, problems)
@@ -132,6 +134,16 @@ def preset_of(params: HasPreset) -> ModelPreset:
     if found is None:
         raise ParamsError(problems)
     return found
+
+
+def problems_of_liger(settings: Settings, preset: ModelPreset) -> list[str]:
+    """Say why Liger's kernels cannot be used for a preset."""
+    if not settings.liger or layout_of(preset.family).liger:
+        return []
+    return [
+        f"training_config.TrainingArguments.use_liger_kernel: true; Liger has no kernels for the"
+        f" norms and MLPs of {preset.family} models such as {preset.name}; leave it out"
+    ]
 
 
 def find_preset(params: HasPreset, problems: list[str]) -> ModelPreset | None:

@@ -20,7 +20,7 @@ class Settings:
     """Resolved settings: values of the config, else defaults."""
 
     target_modules: str | list[str]
-    """Layer names as the user wrote them, or all-linear."""
+    """Layer names as the user wrote them, or their role."""
     r: int
     alpha: int
     dropout: float

@@ -25,7 +25,20 @@ KNOWN_SIZES = {
     "mistral-7b-instruct": (7.25, 41.9),
     "qwen2.5-coder-7b-instruct": (7.62, 40.4),
     "qwen2.5-coder-32b-instruct": (32.76, 134.2),
+    "gemma-3-1b-it": (1.00, 13.0),
+    "granite-3.3-8b-instruct": (8.17, 49.5),
+    "llama-3.1-8b-instruct": (8.03, 41.9),
+    "llama-3.2-1b-instruct": (1.24, 11.3),
+    "llama-3.2-3b-instruct": (3.21, 24.3),
+    "ministral-8b-instruct": (8.02, 43.6),
+    "qwen3-0.6b": (0.60, 10.1),
+    "qwen3-4b": (4.02, 33.0),
+    "qwen3-8b": (8.19, 43.6),
+    "smollm3-3b": (3.08, 30.2),
 }
+
+# Licenses without restrictions on use, and those with terms of their own to accept.
+FREE, GATED = {"MIT", "Apache-2.0"}, {"gemma", "llama3.1", "llama3.2", "mrl"}
 
 # What Kaito 0.12 calls its tuning presets.
 KAITO_NAMES = [
@@ -48,7 +61,7 @@ PRESETS = model_presets()
 
 def test_every_file_is_a_preset_of_its_name() -> None:
     stems = {path.stem for path in (PRESETS_DIR / "models").glob("*.yaml")}
-    assert len(stems) == 12
+    assert len(stems) == 22
     assert stems == {preset.name for preset in PRESETS}
 
 
@@ -80,7 +93,7 @@ def test_preset_is_pinned_and_consistent(preset: ModelPreset) -> None:
     architecture, defaults = preset.architecture, preset.defaults
     assert re.fullmatch(r"[0-9a-f]{40}", preset.revision)
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", preset.repository)
-    assert preset.license in ("MIT", "Apache-2.0")
+    assert preset.license in (GATED if preset.gated else FREE)
     assert architecture.num_attention_heads % architecture.num_key_value_heads == 0
     assert defaults.max_length <= architecture.max_position_embeddings
     assert defaults.max_length <= (architecture.original_max_position_embeddings or 1 << 20)
@@ -113,10 +126,12 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
     assert caught.value.nearest == "phi-3-mini-4k-instruct"
     assert str(caught.value).startswith(
         "'phi3-mini-4k-instruct' is not a model preset; did you mean phi-3-mini-4k-instruct? "
-        "known are mistral-7b, mistral-7b-instruct, phi-3-medium-128k-instruct, "
+        "known are gemma-3-1b-it, granite-3.3-8b-instruct, llama-3.1-8b-instruct, "
     )
 
 
 def test_name_without_resemblance_gets_the_list_only() -> None:
-    with pytest.raises(UnknownName, match=r"^'falcon' is not a model preset; known are mistral-7b"):
+    with pytest.raises(
+        UnknownName, match=r"^'falcon' is not a model preset; known are gemma-3-1b-it"
+    ):
         model_preset("falcon")

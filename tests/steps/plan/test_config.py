@@ -300,7 +300,7 @@ def test_what_transformers_and_peft_have_is_taken_by_their_names() -> None:
         (
             "LoraConfig: {target_modules: []}",
             "training_config.LoraConfig.target_modules: []; accepted is a list of layer names, "
-            "or all-linear",
+            "or attention, mlp, all-linear",
         ),
         (
             "TrainingArguments: {learning_rate: high}",

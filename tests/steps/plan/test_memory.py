@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 import steps
 from argotune.presets.loader import model_preset
-from argotune.presets.schema import Architecture, Method
+from argotune.presets.schema import Architecture, Family, Method
 from argotune.presets.sizes import linear_layers, lora_parameters
 from argotune.steps.contracts.training_plan import Memory
-from argotune.steps.plan.memory import CHUNK_TOKENS, Loop, block_bytes, estimate
+from argotune.steps.plan.adapter_memory import adapter_extras
+from argotune.steps.plan.memory import BOUNDED_QUERIES, CHUNK_TOKENS, Loop, block_bytes, estimate
 
 GIB = 2**30 / 1e9
 
 
-def llama(layers: int, inner: int, key_value_heads: int, vocabulary: int) -> Architecture:
-    return Architecture(
+def llama(
+    layers: int, inner: int, key_value_heads: int, vocabulary: int, **changes: Any
+) -> Architecture:
+    made = Architecture(
         num_hidden_layers=layers,
         hidden_size=4096,
         intermediate_size=inner,
@@ -33,19 +37,49 @@ def llama(layers: int, inner: int, key_value_heads: int, vocabulary: int) -> Arc
         rope_theta=500000.0,
         rms_norm_eps=1e-5,
     )
+    return msgspec.structs.replace(made, **changes)
 
 
 LLAMA_3_1_8B = llama(32, 14336, 8, 128256)
 LLAMA_2_7B = llama(32, 11008, 32, 32000)
-ALL = tuple(linear_layers(LLAMA_3_1_8B, "mistral"))
+LLAMA_3_2_3B = llama(
+    28, 8192, 8, 128256, hidden_size=3072, num_attention_heads=24, tie_word_embeddings=True
+)
+MISTRAL_7B = llama(32, 14336, 8, 32000)
+GEMMA_2_9B = llama(
+    42,
+    14336,
+    8,
+    256000,
+    hidden_size=3584,
+    num_attention_heads=16,
+    head_dim=256,
+    tie_word_embeddings=True,
+    attn_logit_softcapping=50.0,
+    final_logit_softcapping=30.0,
+)
+ALL = tuple(linear_layers(LLAMA_3_1_8B, "llama"))
 
 
 def published(
-    architecture: Architecture, method: Method, r: int, targets: tuple[str, ...], loop: Loop
+    architecture: Architecture,
+    method: Method,
+    r: int,
+    targets: tuple[str, ...],
+    loop: Loop,
+    *,
+    family: Family = "llama",
+    dropout: bool = False,
 ) -> Memory:
-    """The estimate for somebody else's run of a Llama, whose layers are named as Mistral's."""
-    weights = lora_parameters(architecture, "mistral", targets, r)
-    return estimate(architecture, "mistral", method, lora_weights=weights, loop=loop)
+    """The estimate for somebody else's run."""
+    return estimate(
+        architecture,
+        family,
+        method,
+        lora_weights=lora_parameters(architecture, family, targets, r),
+        loop=loop,
+        extras=adapter_extras(architecture, family, targets, dropout=dropout, dora=False),
+    )
 
 
 def before_fragmentation(memory: Memory) -> float:
@@ -64,11 +98,21 @@ class Point:
     targets: tuple[str, ...]
     loop: Loop
     peak_gb: float
+    family: Family = "llama"
+    dropout: bool = False
     compiled_logits: bool = False
     """Whether torch.compile fuses their loss, so that no logits stand in memory."""
 
     def estimated_gb(self) -> float:
-        memory = published(self.architecture, self.method, self.r, self.targets, self.loop)
+        memory = published(
+            self.architecture,
+            self.method,
+            self.r,
+            self.targets,
+            self.loop,
+            family=self.family,
+            dropout=self.dropout,
+        )
         return before_fragmentation(memory) - (memory.logits_gb if self.compiled_logits else 0)
 
 
@@ -124,11 +168,43 @@ LITGPT = [
         [("qlora", 1304, 13.84), ("lora", 1304, 21.30), ("lora", 2 * 1304, 29.07)],
     )
 ]
-POINTS = [*UNSLOTH, TORCHTUNE, *LITGPT]
+# The same README, an A100: 4096 tokens of a model with tied embeddings.
+TORCHTUNE_TIED = Point(
+    source="torchtune README, Llama 3.2 3B LoRA, 4096 tokens, 8.5 GiB",
+    architecture=LLAMA_3_2_3B,
+    method="lora",
+    r=8,
+    targets=ALL,
+    loop=Loop(micro_batch_tokens=4096, checkpointing=True),
+    peak_gb=8.5 * GIB,
+    compiled_logits=True,
+)
+# config_hub/finetune/README.md on an A10G, with the settings of its MODEL/qlora.yaml: rows of 512
+# tokens, dropout, nothing recomputed.
+LITGPT_HUB = [
+    Point(
+        source=f"LitGPT's config_hub, {family}, QLoRA",
+        architecture=architecture,
+        method="qlora",
+        r=r,
+        targets=targets,
+        loop=Loop(micro_batch_tokens=tokens, checkpointing=False, whole_logits=True),
+        peak_gb=peak_gb,
+        family=family,
+        dropout=True,
+    )
+    for family, architecture, r, targets, tokens, peak_gb in [
+        ("mistral", MISTRAL_7B, 32, ("q_proj", "v_proj"), 2 * 512, 14.29),
+        ("llama", LLAMA_3_1_8B, 32, ("q_proj", "v_proj"), 2 * 512, 17.41),
+        ("gemma2", GEMMA_2_9B, 16, ALL, 512, 20.92),
+    ]
+]
+POINTS = [*UNSLOTH, TORCHTUNE, *LITGPT, TORCHTUNE_TIED, *LITGPT_HUB]
 
 
-def test_ten_points_are_compared() -> None:
-    assert len({point.source for point in POINTS}) == 10
+def test_fourteen_points_of_five_models_are_compared() -> None:
+    assert len({point.source for point in POINTS}) == 14
+    assert len({msgspec.json.encode(point.architecture) for point in POINTS}) == 5
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.source)
@@ -216,7 +292,7 @@ def test_each_kept_block_adds_its_activations_and_saves_its_input() -> None:
         memory = estimate(preset.architecture, preset.family, "qlora", lora_weights=0, loop=loop)
         return memory.activations_gb * 1000
 
-    block_mb = tokens * block_bytes(preset.architecture) / 1e6
+    block_mb = tokens * block_bytes(preset.architecture, preset.family) / 1e6
     input_mb = tokens * 2 * preset.architecture.hidden_size / 1e6
     assert activations_mb(0) == pytest.approx(blocks * input_mb + block_mb, abs=1)
     # The first that is kept is the one that is whole for its gradient anyway.
@@ -244,6 +320,8 @@ def test_chunk_of_the_estimate_is_the_chunk_of_the_loss() -> None:
     """The estimate counts on a number of the tune step, which this step may not import."""
     source = (Path(steps.__file__).parent / "causal_lm" / "loss.py").read_text()
     assert f"\nCHUNK_TOKENS = {CHUNK_TOKENS}\n" in source
+    source = (Path(steps.__file__).parent / "causal_lm" / "softcap.py").read_text()
+    assert f"\nQUERIES = {BOUNDED_QUERIES}\n" in source
 
 
 def test_weights_that_gpus_share_out_leave_two_blocks_whole() -> None:

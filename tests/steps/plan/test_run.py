@@ -451,7 +451,7 @@ def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> N
     )
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("error: preset: 'nope' is not a model preset; known are mistral-7b")
+    assert lines[0].startswith("error: preset: 'nope' is not a model preset; known are gemma-3-1b")
     assert "Traceback" not in done.stderr
 
 

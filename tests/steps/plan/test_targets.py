@@ -6,6 +6,7 @@ import pytest
 
 from argotune.presets.loader import model_preset
 from argotune.steps.plan.targets import resolve_targets
+from tests.steps.plan.helpers import mixture_of_experts
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PHI = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
@@ -45,10 +46,10 @@ def test_unknown_name_is_refused_with_the_nearest() -> None:
     assert problems == [
         "training_config.LoraConfig.target_modules: mistral-7b has no linear layer "
         "'query_key_value'; accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-        "down_proj, or all-linear",
+        "down_proj, attention, mlp, or all-linear",
         "training_config.LoraConfig.target_modules: mistral-7b has no linear layer 'dwn_proj'; "
         "did you mean down_proj? accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-        "down_proj, or all-linear",
+        "down_proj, attention, mlp, or all-linear",
     ]
 
 
@@ -58,3 +59,34 @@ def test_fused_name_on_an_unfused_model_is_refused() -> None:
     assert problems[0].startswith(
         "training_config.LoraConfig.target_modules: mistral-7b has no linear layer 'qkv_proj'; "
     )
+
+
+@pytest.mark.parametrize(
+    ("preset", "attention", "mlp"),
+    [
+        ("phi-4", ["qkv_proj", "o_proj"], ["gate_up_proj", "down_proj"]),
+        ("qwen3-8b", SEVEN[:4], SEVEN[4:]),
+        ("gemma-3-1b-it", SEVEN[:4], SEVEN[4:]),
+    ],
+)
+def test_a_role_is_the_models_layers_for_it(
+    preset: str, attention: list[str], mlp: list[str]
+) -> None:
+    assert resolve("attention", preset) == (attention, [], [])
+    assert resolve("mlp", preset) == (mlp, [], [])
+
+
+def test_layers_of_experts_are_refused_with_the_reason() -> None:
+    problems: list[str] = []
+    preset = mixture_of_experts()
+    assert resolve_targets("all-linear", preset, problems=problems, warnings=[]) == SEVEN[:4]
+    assert problems == []
+    assert resolve_targets("mlp", preset, problems=problems, warnings=[]) == []
+    resolve_targets(["q_proj", "up_proj"], preset, problems=problems, warnings=[])
+    assert problems == [
+        "training_config.LoraConfig.target_modules: qwen3-30b-a3b has no layers for 'mlp', because "
+        "its experts are no linear layers of their own, which PEFT could adapt",
+        "training_config.LoraConfig.target_modules: qwen3-30b-a3b has no linear layer 'up_proj', "
+        "because its experts are no linear layers of their own, which PEFT could adapt; accepted "
+        "are q_proj, k_proj, v_proj, o_proj, attention, or all-linear",
+    ]
