@@ -4,6 +4,10 @@ Templates with {% generation %} markers give the spans. Most published ones have
 folder `marked` has copies of the presets' templates with markers. If such a copy renders a row as
 the tokenizer's template does, its spans are used. For other rows an assistant turn is the
 difference between the rendered text and the prompt that the server would send for the turn.
+
+Templates of models that think, such as Qwen3's, render a turn in two ways: the last answer with a
+block of reasoning, which may be empty, and earlier ones without. What the text has after the prompt
+is learned in both: the block of the last answer, empty or not, and no reasoning of earlier ones.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ _render_jinja: Any = chat_template_utils.render_jinja_template
 
 _GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_OTHER_CONTENT = "\U000f0002"
+"""A private-use character, with which no content begins."""
 _MARKED_DIR = Path(__file__).with_name("marked")
 
 Span = tuple[int, int]
@@ -105,7 +111,7 @@ def spans_by_difference(
     """The span that each assistant turn adds to its prompt, up to its end-of-turn token.
 
     Raises TemplateMismatch if the template renders earlier turns differently when an answer
-    follows.
+    follows, or if the end of an answer cannot be told.
     """
     spans = []
     for index, message in enumerate(row.messages):
@@ -124,8 +130,32 @@ def spans_by_difference(
         # Some templates end a conversation with a token that no later turn follows.
         added = text[len(prompt) : _common_prefix(text, until)]
         answer, stop, _ = added.rpartition(end_of_turn)
+        if not stop and index + 1 < len(row.messages):
+            # The last answer is rendered otherwise than it is before another message.
+            added = text[len(prompt) : _start_of(index + 1, source, row, special_tokens, text)]
+            answer, stop, _ = added.rpartition(end_of_turn)
+            if not stop:
+                raise TemplateMismatch(
+                    f"the chat template ends the answer of message {index} without {end_of_turn!r} "
+                    "once another message follows, so its end cannot be told"
+                )
         spans.append((len(prompt), len(prompt) + len(answer + stop if stop else added)))
     return spans
+
+
+def _start_of(
+    index: int, source: str, row: Conversation, special_tokens: Mapping[str, str], text: str
+) -> int:
+    """Where the content of a message begins in the text: the first place that depends on it."""
+    messages = [dict(message) for message in row.messages]
+    messages[index]["content"] = _OTHER_CONTENT
+    other = render_text(source, replace(row, messages=messages), special_tokens)
+    if other == text:
+        raise TemplateMismatch(
+            f"the chat template leaves out the content of message {index}, so the end of the "
+            "answer before it cannot be told"
+        )
+    return _common_prefix(text, other)
 
 
 def _render(

@@ -20,7 +20,11 @@ from argotune.steps.tokens.spans import (
     spans_by_difference,
     spans_of_marked,
 )
-from argotune.steps.tokens.template_fields import fields_of, find_rendered_fields
+from argotune.steps.tokens.template_fields import (
+    fields_of,
+    find_rendered_fields,
+    reasoning_of,
+)
 
 _SYSTEM_MARK, _USER_MARK, _ANSWER_MARK = "system-7c1f", "user-7c1f", "answer-7c1f"
 
@@ -80,6 +84,17 @@ class ChatTemplate:
                 self.source, row, self.special_tokens, text, self.end_of_turn
             )
         return Rendered(text, spans)
+
+    def leaves_out_reasoning(self, row: Conversation, text: str) -> bool:
+        """Whether `text`, the rendered row, lacks the reasoning of an answer that it has.
+
+        Templates of models that think render that of the last answer alone.
+        """
+        return any(
+            reasoning.strip() not in text
+            for message in row.messages
+            if (reasoning := reasoning_of(message))
+        )
 
     def check(self, row: Conversation) -> None:
         """Raise TemplateMismatch for what the template leaves out, and for rendered messages."""

@@ -46,6 +46,16 @@ def fields_of(row: Conversation) -> Iterator[str]:
         yield from (name for name in ("tool_calls", "reasoning_content") if name in message)
 
 
+def reasoning_of(message: Mapping[str, Any]) -> str:
+    """The reasoning of an assistant's message: its own field, or a block within its content."""
+    if message["role"] != "assistant":
+        return ""
+    if reasoning := message.get("reasoning_content"):
+        return str(reasoning)
+    before, closed, _ = (message["content"] or "").partition("</think>")
+    return str(before.rpartition("<think>")[2]) if closed else ""
+
+
 def _text_of(render: Callable[[Conversation], str], row: Conversation) -> str:
     try:
         return render(row)

@@ -77,11 +77,14 @@ class Census:
     """The same rows as the user knows them, `data.jsonl row 7`."""
     with_control_tokens: int = 0
     """Rows with control tokens of the model in their texts, which are encoded as plain text."""
+    without_reasoning: int = 0
+    """Rows with reasoning that the chat template leaves out, as of answers before the last."""
 
     def add(self, row: TokenRow) -> None:
         """Count a row."""
         self.rows += 1
         self.with_control_tokens += row.has_control_tokens
+        self.without_reasoning += row.lacks_reasoning
         if row.cut_tokens:
             self.truncated += 1
             self.cut_tokens += row.cut_tokens
@@ -121,6 +124,8 @@ class TokenRow:
     """Which of `ids` are learned."""
     has_control_tokens: bool = False
     """Whether its texts have control tokens of the model, which are encoded as plain text."""
+    lacks_reasoning: bool = False
+    """Whether the chat template leaves out reasoning of an answer."""
 
     @property
     def cut_tokens(self) -> int:
@@ -216,6 +221,15 @@ def read_rows(
             rows=census.with_control_tokens,
             effect="the model's control tokens in their texts are plain text",
         )
+    if census.without_reasoning:
+        log.warn(
+            _logger,
+            "reasoning-left-out",
+            file=path.name,
+            rows=census.without_reasoning,
+            effect="the model's chat template renders the reasoning of the last answer alone, so "
+            "that of others is neither read nor learned",
+        )
     for reason, count in census.dropped.items():
         log.warn(
             _logger,
@@ -306,6 +320,7 @@ def _label_row(
         ids=np.asarray(ids[:max_length], dtype=np.int32),
         labelled=labelled[:max_length],
         has_control_tokens=row.is_marked,
+        lacks_reasoning=row.lacks_reasoning,
     )
 
 
@@ -313,6 +328,8 @@ class _Row(NamedTuple):
     rendered: Rendered
     is_marked: bool
     """Whether control tokens in its texts are marked."""
+    lacks_reasoning: bool
+    """Whether reasoning of an answer is not in its text."""
 
 
 def _render(row: Conversation, template: ChatTemplate, control: ControlTokens) -> _Row | str:
@@ -322,7 +339,8 @@ def _render(row: Conversation, template: ChatTemplate, control: ControlTokens) -
         has_control_tokens = control.are_in(row)
         row = control.mark(row) if has_control_tokens else row
         rendered = template.render(row.messages, row.tools)
-        return _Row(_without_unlearned(rendered, row), has_control_tokens)
+        lacks_reasoning = template.leaves_out_reasoning(row, rendered.text)
+        return _Row(_without_unlearned(rendered, row), has_control_tokens, lacks_reasoning)
     except TemplateMismatch as error:
         return str(error)
 
