@@ -16,9 +16,10 @@ from peft import LoraConfig, get_peft_model
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, MistralConfig, Phi3Config, Qwen2Config
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from argotune.presets.loader import model_preset
+from argotune.presets.sizes import query_width
 from argotune.steps.plan.adapter_memory import NORM_BYTES, adapter_extras
 from argotune.steps.plan.memory import block_bytes
 from argotune.steps.tune.attention import SEGMENTED
@@ -43,21 +44,18 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None, **options: A
         "num_hidden_layers": blocks,
         "num_attention_heads": 8,
         "num_key_value_heads": max(1, 8 * real.num_key_value_heads // real.num_attention_heads),
+        "head_dim": HIDDEN * query_width(real) // real.hidden_size // 8,
         "max_position_embeddings": 1024,
         "bos_token_id": 0,
         "eos_token_id": 0,
         "pad_token_id": 0,
     }
     family = model_preset(name).family
-    config = {
-        "phi3": Phi3Config,
-        "mistral": MistralConfig,
-        "qwen2": Qwen2Config,
-    }[family](**shape)
+    config: Any = CONFIG_MAPPING[family]
     torch.manual_seed(0)
     with packed_blocks(family):
         base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
+            config(**shape), dtype=torch.bfloat16, attn_implementation=SEGMENTED
         )
     base.requires_grad_(False)
     if kept_blocks is not None:
@@ -117,6 +115,11 @@ def kept_per_token_and_block(name: str, kept_blocks: int | None, **options: Any)
         "mistral-7b",
         "qwen2.5-coder-7b-instruct",
         "qwen2.5-coder-32b-instruct",
+        "llama-3.2-3b-instruct",
+        "qwen3-0.6b",
+        "qwen3-8b",
+        "granite-3.3-8b-instruct",
+        "gemma-3-1b-it",
     ],
 )
 def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
