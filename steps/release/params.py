@@ -21,7 +21,7 @@ class Params(ClusterSettings):
     """Name of the run's Workflow, at which is written down until when the run had its node."""
     namespace: str = ""
     """Namespace of the Workflow."""
-    workspace: str = ""
+    workspace: str = "finetune"
     """Name of the workspace, whose service may have given its GPU to the run."""
     service_during_tuning: DuringTuning = "wait"
     """What provision was told: after cpu and hand-over the service gets its GPU back, unless the

@@ -60,9 +60,9 @@ def run(
 
 def _hand_back(params: Params, kube: Kube | None) -> str:
     about = PROVIDERS[params.provider]
-    if about.makes_nodes or not about.is_on_cluster or not params.workspace:
+    if about.makes_nodes or not about.is_on_cluster or params.service_during_tuning == "wait":
         return ""
-    return "" if params.service_during_tuning == "wait" else hand_back(kube or connect(), params)
+    return hand_back(kube or connect(), params)
 
 
 @dataclass(frozen=True)
