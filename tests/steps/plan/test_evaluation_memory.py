@@ -8,25 +8,25 @@ from argotune.steps.contracts.training_plan import MOST_BATCH_TOKENS
 from argotune.steps.plan.planning import make_plan
 from tests.steps.plan.helpers import config, params
 
-A10, A100 = "Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"
+A10G, A100 = "g5.2xlarge", "p4d.24xlarge"
 
 
 def tokens(preset: str, sku: str, **values: str) -> int:
-    wanted = params(preset=preset, instance_type=sku, provider="aks", **values)
+    wanted = params(preset=preset, instance_type=sku, provider="karpenter", **values)
     return make_plan(wanted).evaluation.batch_tokens
 
 
 def test_answers_take_what_the_weights_leave_of_a_small_gpu() -> None:
     # 9.1 GB of weights in 4 bits leave 13 of 24.2 GB, of which 80 % hold tokens of 205 KB.
-    assert tokens("phi-4", A10) == MOST_BATCH_TOKENS
+    assert tokens("phi-4", A10G) == MOST_BATCH_TOKENS
     # In 16 bits 7.6 GB of weights leave 15 GB, for tokens of 393 KB.
-    assert tokens("phi-3-mini-4k-instruct", A10, method="lora") == pytest.approx(31_000, rel=0.05)
+    assert tokens("phi-3-mini-4k-instruct", A10G, method="lora") == pytest.approx(31_000, rel=0.05)
     assert tokens("phi-3-mini-4k-instruct", A100, method="lora") == MOST_BATCH_TOKENS
 
 
 def test_larger_adapters_leave_less() -> None:
     wide = config("LoraConfig: {r: 256}")
-    assert tokens("phi-3-mini-4k-instruct", A10, method="lora", config=wide) < 27_000
+    assert tokens("phi-3-mini-4k-instruct", A10G, method="lora", config=wide) < 27_000
 
 
 def test_a_machine_of_unknown_memory_answers_as_many_as_there_may_be() -> None:

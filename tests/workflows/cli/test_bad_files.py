@@ -50,11 +50,10 @@ def test_a_file_without_documents_holds_no_workspace(
 def test_there_is_nothing_to_run_in_a_file_without_documents(
     argotune: Argotune, text: str, write: Write
 ) -> None:
-    answer = argotune("run", write("empty.yaml", text))
+    file = write("empty.yaml", text)
+    answer = argotune("run", file)
     assert answer.code == 2
-    assert answer.errors == [
-        "there is nothing to run: expected a Workflow, a CronWorkflow or a WorkflowTemplate"
-    ]
+    assert answer.errors == [f"{file}: empty; accepted is a Workspace or an Argo Workflow"]
 
 
 @pytest.mark.parametrize("command", ["plan", "render", "submit"])

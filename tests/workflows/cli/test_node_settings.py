@@ -20,7 +20,7 @@ NEEDED = {"aks": ("aks-cluster-id", CLUSTER_ID), "karpenter": ("karpenter-node-c
 
 
 def asking(provider: str, **more: str) -> str:
-    annotations = {"provider": provider, "service-gpus": "0", **more}
+    annotations = {"provider": provider, "service-gpus": "0", "service-memory": "64Gi", **more}
     return changed(
         {
             "metadata/annotations": {f"argotune.dev/{k}": v for k, v in annotations.items()},

@@ -86,7 +86,7 @@ def test_the_plan_step_is_given_every_setting_of_later_steps(file: str, tmp_path
     taken = [arg.partition("=") for arg in received(container("plan", file), tmp_path)]
     texts = {name.removeprefix("--"): text for name, _, text in taken}
     fed_to_plan_alone = {"preset", "own-preset", "method", "config", "model-source", "start-from"}
-    fed_to_plan_alone |= {"engine", "service-load-in-4bit"}
+    fed_to_plan_alone |= {"cloud", "engine", "service-load-in-4bit"}
     rows = parameter_settings() if file == "finetune" else evaluation_settings()
     names = {row.name for row in rows} - fed_to_plan_alone
     assert json.loads(texts["settings"]) == dict.fromkeys(names, _HOSTILE)

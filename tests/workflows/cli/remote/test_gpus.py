@@ -54,10 +54,12 @@ def test_the_smallest_gpu_that_the_run_fits_is_planned_for(
     cluster.nodes = [node("big", A100, gpus=8), node("small", A10), node("old", T4)]
     answer = submit(argotune, write, workspace())
     assert answer.code == 0
-    assert answer.err == (
+    of_machine, of_service = answer.err.splitlines()
+    assert of_machine == (
         "warning: resource.instanceType: missing, so the plan is for one GPU of node small: "
-        "NVIDIA-A10, 22.49 GiB\n"
+        "NVIDIA-A10, 22.49 GiB"
     )
+    assert of_service.startswith("warning: the service runs with the base in 4 bits, ")
     assert own_keys(cluster) == {"gpus": 1, "gpu_memory_gib": 22.49, "gpu_model": "NVIDIA-A10"}
 
 
