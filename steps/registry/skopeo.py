@@ -64,11 +64,12 @@ class Registry:
     """How to reach a registry and log in to it."""
 
     auth_file: Path | None = None
-    """Docker config.json; if the file does not exist, no login is used."""
+    """Docker config.json; if the file does not exist, no login of a file is used."""
     secret: str | None = None
     """Name of the secret that the file comes from, for messages."""
     is_login_of_user: bool = False
-    """Without an auth file, use the login that the person who runs this has from `docker login`."""
+    """A person runs this, whose login skopeo finds without an auth file; a registry that asks for
+    none may be missing in it."""
     ca_file: Path | None = None
     """Certificate authority in PEM, trusted in addition to the system's; may not exist."""
     allowed_hosts: tuple[str, ...] = ()
@@ -215,7 +216,7 @@ def _check(image: ImageReference, registry: Registry) -> None:
         )
     policy_of(registry.allowed_hosts).refuse_this_pod(image)
     auth_file = registry.auth_file
-    if auth_file is None:
+    if auth_file is None or registry.is_login_of_user:
         return
     if not auth_file.exists():
         log.warn(_LOGGER, "no-login", file=auth_file, registry=image.registry)
@@ -323,19 +324,28 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
             f"registry {image.registry} leads to {confined_to['address']}, which is this pod itself"
         )
     if _REFUSED.search(symptoms):
-        login = f"the login came from {describe(registry.auth_file, registry.secret)}"
-        if registry.is_login_of_user:
-            login = f"`docker login {image.registry}` leaves a login"
+        login = _login_advice(image, registry)
         return Refused(f"registry {image.registry} refused {image.name}: {reason}; {login}")
     if _UNKNOWN_HOST.search(symptoms):
         return PermanentError(f"registry {image.registry}: no such host; is the name right?")
     if _NOT_TLS.search(symptoms):
         return PermanentError(f"registry {image.registry} uses plain HTTP; HTTPS is required")
     if _CERTIFICATE.search(symptoms):
-        return PermanentError(f"registry {image.registry}: {reason}; {certificates.ADVICE}")
+        is_command = registry.is_login_of_user
+        advice = certificates.ADVICE_OF_COMMANDS if is_command else certificates.ADVICE
+        return PermanentError(f"registry {image.registry}: {reason}; {advice}")
     if _NOT_FOUND.search(symptoms):
         return NotFound(f"{image}: {reason}")
     return PermanentError(f"{image}: {reason}")
+
+
+def _login_advice(image: ImageReference, registry: Registry) -> str:
+    """Say where the login came from, and to a person how to get one."""
+    came_from = f"the login came from {describe(registry.auth_file, registry.secret)}"
+    if not registry.is_login_of_user:
+        return came_from
+    leaves = f"`skopeo login {image.registry}`, like docker's, leaves a login"
+    return f"{came_from}; {leaves}" if registry.auth_file is not None else leaves
 
 
 def _reason(stderr: str) -> str:

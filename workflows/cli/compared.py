@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 
-from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.report import Files, collect
 from argotune.steps.contracts.versions import LIVE, is_of_versions
 from argotune.steps.registry.oci import DEFAULT_TAG, LayoutReference, parse_reference
@@ -67,14 +66,12 @@ def _named(text: str, cluster: Cluster | None) -> NamedAdapter:
 
 def _load(named: NamedAdapter, login: Login) -> Side:
     place, version = named.place, named.version
-    repository = repository_of(place.image, login.registry)
-    try:
+    with login.registry() as registry:
+        repository = repository_of(place.image, registry)
         adapter = repository.find(version)
         if adapter is None:
             raise InputError(f"{place.image} has no {version}; `argotune versions` lists it")
         tags = _tags(repository, version, adapter.digest)
-    except StepError as error:
-        raise CliError(f"{error}; `argotune compare` takes --auth-file and --ca-file") from error
     (row,) = version_rows([Version(adapter=adapter, tags=tags)], place.known)
     return Side(
         title=row.version or (short(version) if ":" in version else version),

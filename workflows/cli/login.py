@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,9 @@ from typing import Annotated
 import typer
 
 from argotune.steps.registry.skopeo import Registry
+from argotune.workflows.cli.authority import authority_file, installed_authority
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.remote.cluster import Cluster
 
 _ATTEMPTS = 2
 """A person waits."""
@@ -28,7 +32,10 @@ AuthFileOption = Annotated[
 CaFileOption = Annotated[
     Path | None,
     typer.Option(
-        "--ca-file", rich_help_panel=_PANEL, help="Its private certificate authority, PEM."
+        "--ca-file",
+        rich_help_panel=_PANEL,
+        help="Its private certificate authority, PEM; default: the installation's, with a"
+        " namespace.",
     ),
 ]
 
@@ -41,19 +48,43 @@ class Login:
     """Docker config.json; None: this user's."""
     ca_file: Path | None = None
     """Certificate authority, PEM."""
+    cluster: Cluster | None = None
+    """Namespace whose installation's certificate authority is trusted without `ca_file`."""
+
+    @contextlib.contextmanager
+    def registry(self) -> Iterator[Registry]:
+        """The settings of a client, with files that are there until the block ends.
+
+        Raises ClusterError where the installation cannot be asked.
+        """
+        installed = None
+        if self.ca_file is None and self.cluster is not None:
+            installed = installed_authority(self.cluster)
+        with authority_file(installed) as ca_file:
+            yield Registry(
+                auth_file=self.auth_file or _docker_config(),
+                is_login_of_user=True,
+                ca_file=self.ca_file or ca_file,
+                attempts=_ATTEMPTS,
+                timeout_seconds=_TIMEOUT_SECONDS,
+            )
 
     @property
-    def registry(self) -> Registry:
-        """The settings of a client."""
-        return Registry(
-            auth_file=self.auth_file or _own_auth_file(),
-            ca_file=self.ca_file,
-            attempts=_ATTEMPTS,
-            timeout_seconds=_TIMEOUT_SECONDS,
-        )
+    def auth_file_of_steps(self) -> Path | None:
+        """The file with this user's login, for a step, which searches none by itself."""
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        containers = f"{runtime}/containers" if runtime else f"/run/containers/{os.getuid()}"
+        places = [
+            self.auth_file,
+            os.environ.get("REGISTRY_AUTH_FILE"),
+            _docker_config(),
+            f"{containers}/auth.json",
+            Path.home() / ".docker" / "config.json",
+        ]
+        return next((Path(place) for place in places if place and Path(place).is_file()), None)
 
 
-def login_of(auth_file: Path | None, ca_file: Path | None) -> Login:
+def login_of(auth_file: Path | None, ca_file: Path | None, cluster: Cluster | None = None) -> Login:
     """Return the login that the options name. Raises InputError for files that are not there."""
     problems = [
         f"{flag} {path}: no such file"
@@ -62,16 +93,11 @@ def login_of(auth_file: Path | None, ca_file: Path | None) -> Login:
     ]
     if problems:
         raise InputError(problems)
-    return Login(auth_file=auth_file, ca_file=ca_file)
+    return Login(auth_file=auth_file, ca_file=ca_file, cluster=cluster)
 
 
-def _own_auth_file() -> Path | None:
-    """Return the login of docker or podman of this user, if there is one."""
-    configured = os.environ.get("DOCKER_CONFIG")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    places = [
-        os.environ.get("REGISTRY_AUTH_FILE"),
-        runtime and f"{runtime}/containers/auth.json",
-        f"{configured or Path.home() / '.docker'}/config.json",
-    ]
-    return next((Path(place) for place in places if place and Path(place).is_file()), None)
+def _docker_config() -> Path | None:
+    """Return the file that DOCKER_CONFIG names, which skopeo before 1.11 does not look at."""
+    directory = os.environ.get("DOCKER_CONFIG")
+    path = Path(directory or "") / "config.json"
+    return path if directory and path.is_file() else None

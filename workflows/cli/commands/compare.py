@@ -53,9 +53,9 @@ def compare(
 
     It reads their images and the reports that their runs left beside them.
     """
+    cluster = chosen_cluster(namespace, context, on_cluster)
     login, adapters = read_both(
-        lambda: login_of(auth_file, ca_file),
-        lambda: named_adapters(one, other, chosen_cluster(namespace, context, on_cluster)),
+        lambda: login_of(auth_file, ca_file, cluster), lambda: named_adapters(one, other, cluster)
     )
     first, second = load_sides(*adapters, login)
     print_comparison(console(), first, second)

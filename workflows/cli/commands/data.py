@@ -21,7 +21,7 @@ from argotune.workflows.cli.errors import CliError, InputError, RunFailed
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.look import look_at_data
 from argotune.workflows.cli.local.runs import find_run
-from argotune.workflows.cli.login import Login
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
 from argotune.workflows.cli.overrides import OF_VOLUMES, flags_of, with_overrides
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.report import report_of_run
@@ -75,6 +75,8 @@ def data(
         Path | None, typer.Option(metavar="HTML", help="Also write the report as a page there.")
     ] = None,
     substitute: options.Substitute = False,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -87,6 +89,10 @@ def data(
     """
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None and all(_is_file(each) for each in names):
+        options.refuse(
+            {"--auth-file": auth_file, "--ca-file": ca_file},
+            "is for the report of a run of a cluster, which its registry has",
+        )
         planned = workspaces.load(
             read_texts([Path(each) for each in names]),
             overrides=overrides,
@@ -112,7 +118,7 @@ def data(
         raise InputError([f"{each}: no such file; name files, or one run" for each in missing])
     flags = {**flags_of(overrides), "--substitute": substitute}
     options.refuse(flags, "is for the file of a workspace; a run's data were read as it was made")
-    files = _files_of(names[0], cluster)
+    files = _files_of(names[0], login_of(auth_file, ca_file, cluster), cluster)
     report = parse_report(files[REPORT])
     if rows is not None:
         report = _cut_to(rows, report)
@@ -124,7 +130,7 @@ def _is_file(name: str) -> bool:
     return name == "-" or "/" in name or "." in name or Path(name).is_file()
 
 
-def _files_of(name: str, cluster: Cluster | None) -> Files:
+def _files_of(name: str, login: Login, cluster: Cluster | None) -> Files:
     """Return the report of a run, which has that of its data.
 
     Raises CliError where it has none, with what the dataset step said.
@@ -139,7 +145,7 @@ def _files_of(name: str, cluster: Cluster | None) -> Files:
         filter(None, (step_output(run, "dataset", each) for each in ("summary", "findings")))
     )
     try:
-        files = report_of_run(cluster, run, Login())
+        files = report_of_run(cluster, run, login)
     except CliError as error:
         told = f"; its dataset step says: {said}" if said else ""
         raise CliError(f"{error}{told}") from error

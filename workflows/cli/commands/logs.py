@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local.runs import LocalRun, find_run
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.remote import logs as cluster_logs
 from argotune.workflows.cli.show.log_lines import is_wanted, label_line
 from argotune.workflows.cli.show.rows import step_name
@@ -37,6 +39,8 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on while the run does.")
     ] = False,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -44,9 +48,14 @@ def logs(
     """Print the logs of a run's steps, each line with its step."""
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None:
+        options.refuse(
+            {"--auth-file": auth_file, "--ca-file": ca_file},
+            "is for a run of a cluster, whose registry keeps its logs",
+        )
         _print_logs(home(), name, step, follow=follow)
         return
-    cluster_logs.print_logs(cluster, name, step, follow=follow)
+    login = login_of(auth_file, ca_file, cluster)
+    cluster_logs.print_logs(cluster, name, step, follow=follow, login=login)
 
 
 def _print_logs(here: Home, name: str, step: str | None, *, follow: bool) -> None:

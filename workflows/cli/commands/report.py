@@ -62,8 +62,9 @@ def report(
     on_cluster: ClusterOption = False,
 ) -> None:
     """Show what a run left: data, losses, plan, answers; the files with --to."""
-    login = login_of(auth_file, ca_file)
-    files, run = _load(name, login, chosen_cluster(namespace, context, on_cluster))
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    login = login_of(auth_file, ca_file, cluster)
+    files, run = _load(name, login, cluster)
     asked = approval_of(run) if run is not None else None
     print_report(
         console(),

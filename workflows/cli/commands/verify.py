@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +29,7 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.replay import Places, run_as_processes
 from argotune.workflows.cli.local.replay import replay as replay_statement
-from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.public_key import read_key_files
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 from argotune.workflows.cli.where import (
@@ -87,20 +87,25 @@ def verify(
     """
     if not replay:
         options.refuse({"--allow-loopback": allow_loopback}, "for --replay, which fetches data")
+    cluster = chosen_cluster(namespace, context, on_cluster)
     reference, (login, keys) = read_both(
         lambda: _reference(image),
         lambda: read_both(
-            lambda: login_of(auth_file, ca_file),
-            lambda: _public_keys(key or [], chosen_cluster(namespace, context, on_cluster)),
+            lambda: login_of(auth_file, ca_file, cluster),
+            lambda: _public_keys(key or [], cluster),
         ),
     )
-    with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
-        evidence = gather(reference, login.registry, Path(scratch))
+    with (
+        tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch,
+        login.registry() as registry,
+    ):
+        evidence = gather(reference, registry, Path(scratch))
         verdict = verify_evidence(evidence, keys)
         _print(verdict.checks)
         _refuse(image, verdict.checks)
         if replay and verdict.statement is not None:
-            checks = _replayed(evidence, verdict.statement, reference, login, allow_loopback)
+            files = {"auth-file": login.auth_file_of_steps, "ca-file": registry.ca_file}
+            checks = _replayed(evidence, verdict.statement, reference, files, allow_loopback)
             _print(checks)
             _refuse(image, checks)
 
@@ -132,7 +137,7 @@ def _replayed(
     evidence: Evidence,
     statement: Statement,
     reference: ImageReference | LayoutReference,
-    login: Login,
+    files: Mapping[str, Path | None],
     allow_loopback: bool,
 ) -> list[Check]:
     """Train the adapter again in a directory of this home, which is gone afterwards."""
@@ -143,7 +148,6 @@ def _replayed(
     here.make()
     with tempfile.TemporaryDirectory(prefix="replay-", dir=here.root) as directory:
         work_dir = Path(directory)
-        files = {"auth-file": login.registry.auth_file, "ca-file": login.registry.ca_file}
         places = Places(
             work_dir=work_dir,
             models_dir=here.models_dir,

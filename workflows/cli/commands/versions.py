@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from argotune.steps.common.errors import StepError
 from argotune.steps.registry.versions import list_versions, repository_of
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, read_both
@@ -47,15 +46,12 @@ def versions(
 
     They are the tags of the adapter's repository; who deployed one, and when, its service notes.
     """
+    cluster = chosen_cluster(namespace, context, on_cluster)
     login, place = read_both(
-        lambda: login_of(auth_file, ca_file),
-        lambda: place_of(name, chosen_cluster(namespace, context, on_cluster)),
+        lambda: login_of(auth_file, ca_file, cluster), lambda: place_of(name, cluster)
     )
-    try:
-        found = list_versions(repository_of(place.image, login.registry))
-    except StepError as error:
-        # The error's own advice is for the pods of a cluster.
-        raise CliError(f"{error}; `argotune versions` takes --auth-file and --ca-file") from error
+    with login.registry() as registry:
+        found = list_versions(repository_of(place.image, registry))
     rows = version_rows(found, place.known)
     if output:
         print_record([row.record() for row in rows], output)

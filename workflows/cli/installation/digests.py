@@ -5,16 +5,14 @@ Templates that name them do not change when somebody pushes to a tag.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.skopeo import Registry, remote_digest
+from argotune.workflows.cli.authority import authority_file
 from argotune.workflows.workspace.images import LARGE, SMALL, image_of
 
 _AT_A_TIME = 4
@@ -50,7 +48,7 @@ def look_up(
     """
     by_tag = {**values, "images-digests": "{}"}
     first, *others = steps
-    with _ca_file(ca) as ca_file:
+    with authority_file(ca) as ca_file:
         registry = Registry(ca_file=ca_file, is_login_of_user=True, attempts=1)
         answers = dict(_ask(by_tag, [first], registry))
         if not isinstance(answers[first], StepError):
@@ -72,14 +70,3 @@ def _ask(
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         yield from zip(steps, pool.map(ask, steps), strict=True)
-
-
-@contextlib.contextmanager
-def _ca_file(ca: str | None) -> Iterator[Path | None]:
-    if ca is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="argotune-ca-") as directory:
-        path = Path(directory) / "ca.crt"
-        path.write_text(ca)
-        yield path

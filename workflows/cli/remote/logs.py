@@ -43,8 +43,13 @@ _WRITING = threading.Lock()
 """Held while a line is printed, because Python writes its end separately."""
 
 
-def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -> None:
-    """Print the lines of all steps in their order, or of one, with its tries."""
+def print_logs(
+    cluster: Cluster, name: str, step: str | None, *, follow: bool, login: Login
+) -> None:
+    """Print the lines of all steps in their order, or of one, with its tries.
+
+    `login` reaches the registry that has the report of a run whose pods are gone.
+    """
     run = run_named(cluster, name)
     pods = _pods(cluster, run)
     if follow and (pods or not has_ended(run)):
@@ -56,7 +61,7 @@ def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -
         known = ", ".join(step_name(node) for node in begun) or "none yet"
         raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
     gone = [node for node in wanted if node["id"] not in pods]
-    kept = _kept_logs(cluster, run, gone) if gone else {}
+    kept = _kept_logs(cluster, run, gone, login) if gone else {}
     for node in wanted:
         label = step_name(node)
         # The kept log is that of all tries of a step.
@@ -125,7 +130,9 @@ def _end_of_log(node: Node) -> list[str]:
     return outputs_of_node(node).get(LOG_OUTPUT, "").splitlines()
 
 
-def _kept_logs(cluster: Cluster, run: Workflow, gone: Sequence[Node]) -> dict[str, list[str]]:
+def _kept_logs(
+    cluster: Cluster, run: Workflow, gone: Sequence[Node], login: Login
+) -> dict[str, list[str]]:
     """Map steps to the lines of their logs in the run's report.
 
     It is empty, and stderr says why, where a volume has the whole logs or no report can be read.
@@ -134,7 +141,7 @@ def _kept_logs(cluster: Cluster, run: Workflow, gone: Sequence[Node]) -> dict[st
         _say_gone(run, gone)
         return {}
     try:
-        files = report_of_run(cluster, run, Login())
+        files = report_of_run(cluster, run, login)
     except CliError as error:
         _say_gone(run, gone)
         print(f"note: {error}", file=sys.stderr)

@@ -66,7 +66,8 @@ def report_of_image(text: str, login: Login) -> Files:
     """
     image = _registry_reference(text)
     try:
-        manifest = remote_manifest(image, login.registry)
+        with login.registry() as registry:
+            manifest = remote_manifest(image, registry)
     except StepError as error:
         raise CliError(str(error)) from error
     if is_report(manifest):
@@ -82,8 +83,9 @@ def evaluations_of_image(text: str, login: Login) -> list[ImageReference]:
     """
     image = _registry_reference(text)
     try:
-        digest = image.digest or remote_digest(image, login.registry)
-        tags = list_tags(image, login.registry)
+        with login.registry() as registry:
+            digest = image.digest or remote_digest(image, registry)
+            tags = list_tags(image, registry)
     except StepError as error:
         raise CliError(str(error)) from error
     of_image = evaluation_tag(digest, "")
@@ -122,10 +124,8 @@ def _fetched(image: ImageReference, login: Login) -> Files:
     with tempfile.TemporaryDirectory(prefix="argotune-report-") as directory:
         layout = Path(directory) / "layout"
         try:
-            pull(image, layout, _LAYOUT_TAG, login.registry)
+            with login.registry() as registry:
+                pull(image, layout, _LAYOUT_TAG, registry)
             return read_layout(layout, _LAYOUT_TAG)
         except (StepError, ValueError) as error:
-            # The error's own advice is for the pods of a cluster.
-            raise CliError(
-                f"report {image}: {error}; `argotune report` takes --auth-file and --ca-file"
-            ) from error
+            raise CliError(f"report {image}: {error}") from error

@@ -122,7 +122,7 @@ def test_the_login_is_that_of_the_person_who_installs(
     logins = tmp_path / "logins.json"
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(logins))
     command = ("install", f"--images-registry={registry.host}/argotune")
-    assert f"`docker login {registry.host}` leaves a login" in argotune(*command).err
+    assert f"`skopeo login {registry.host}`, like docker's, leaves a login" in argotune(*command).err
     logins.write_text(fake.docker_config(registry.host))
     assert argotune(*command).err == ""
     assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)

@@ -53,10 +53,10 @@ def pushed(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     own.mkdir()
     (own / "config.json").write_text(docker_config(registry.host))
     monkeypatch.setenv("DOCKER_CONFIG", str(own))
-    return push(_volume(tmp_path / "work"), registry)
+    return push(write_volume(tmp_path / "work"), registry)
 
 
-def _volume(work_dir: Path) -> Path:
+def write_volume(work_dir: Path) -> Path:
     write_adapter(work_dir / "adapter")
     write_tiny_plan(work_dir / "plan.yaml")
     samples = [
@@ -270,7 +270,11 @@ def test_a_pod_that_is_there_has_its_log_before_the_report(
 
 
 def test_a_registry_that_refuses_the_user_is_told_with_what_to_do(
-    argotune: Argotune, cluster: Cluster, pushed: Result, monkeypatch: pytest.MonkeyPatch
+    argotune: Argotune,
+    cluster: Cluster,
+    registry: Registry,
+    pushed: Result,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
     put_run(cluster, pushed.report)
@@ -279,7 +283,7 @@ def test_a_registry_that_refuses_the_user_is_told_with_what_to_do(
     told, why = answer.err.splitlines()
     assert told.endswith("; the run's volume with the whole logs is gone too")
     assert why.startswith(f"note: report {pushed.report}: registry ")
-    assert why.endswith("; `argotune report` takes --auth-file and --ca-file")
+    assert why.endswith(f"; `skopeo login {registry.host}`, like docker's, leaves a login")
     assert argotune("report", NAME, *ON_CLUSTER).code == 3
 
 
