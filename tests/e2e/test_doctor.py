@@ -354,7 +354,7 @@ def test_the_secret_of_a_workspace(
 
 @pytest.mark.shard3
 def test_an_installation_that_was_taken_apart(api: httpx.Client, images: str) -> None:
-    with namespace(api, registry=images) as cluster:
+    with namespace(api, "--no-digests", registry=images) as cluster:
         cluster.kubectl("delete", "rolebinding", "argotune-deploy")
         cluster.kubectl("delete", "secret", "argotune-step.service-account-token")
         cluster.kubectl(

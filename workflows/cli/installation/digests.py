@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.registry.oci import parse_image
-from argotune.steps.registry.skopeo import Registry, remote_digest
+from argotune.steps.registry.skopeo import NotFound, Registry, remote_digest
 from argotune.workflows.cli.authority import authority_file
 from argotune.workflows.workspace.images import LARGE, SMALL, image_of
 
@@ -26,6 +26,13 @@ class Digests:
     """sha256:HEX by step."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Why there is none, by step."""
+    missing: frozenset[str] = frozenset()
+    """Steps of which the registry answers that it has no such image."""
+
+    @property
+    def has_none(self) -> bool:
+        """Whether the registry has no image at all under the tag."""
+        return not self.found and self.missing == self.failures.keys()
 
     @property
     def failure(self) -> str | None:
@@ -51,11 +58,12 @@ def look_up(
     with authority_file(ca) as ca_file:
         registry = Registry(ca_file=ca_file, is_login_of_user=True, attempts=1)
         answers = dict(_ask(by_tag, [first], registry))
-        if not isinstance(answers[first], StepError):
+        if not isinstance(answers[first], StepError) or isinstance(answers[first], NotFound):
             answers |= _ask(by_tag, others, registry)
     return Digests(
         found={step: each for step, each in answers.items() if not isinstance(each, StepError)},
         failures={step: str(each) for step, each in answers.items() if isinstance(each, StepError)},
+        missing=frozenset(step for step, each in answers.items() if isinstance(each, NotFound)),
     )
 
 

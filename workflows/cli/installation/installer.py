@@ -35,7 +35,7 @@ from argotune.workflows.cli.installation.settings import (
     version_of,
 )
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
-from argotune.workflows.workspace.images import LARGE, SMALL
+from argotune.workflows.workspace.images import LARGE, SMALL, digests_of
 from argotune.workflows.workspace.manifests import install_defaults, installed_values
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -66,7 +66,11 @@ class Installer:
         before = self._installed_settings(template) if there else Settings()
         settings = said.over(before)
         _warn_of_own_tag(template, settings)
-        settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
+        settings = with_digests(
+            settings,
+            settings.ca or (self._installed_ca() if there else None),
+            installed=digests_of(installed_values(template)) if template else {},
+        )
         if settings.scorer_images:
             addresses = self.applied.api_server_addresses()
             settings = dataclasses.replace(settings, api_server=addresses)
@@ -196,15 +200,27 @@ def _changed_by_others(found: Object) -> str | None:
     return f", for {', '.join(sorted(others))} changed it" if others else None
 
 
-def with_digests(settings: Settings, ca: str | None) -> Settings:
+def with_digests(
+    settings: Settings, ca: str | None, *, installed: Collection[str] = ()
+) -> Settings:
     """Add the digests of the images, where the settings want them and name a registry.
 
-    Images without one stay by tag, with a warning.
+    Images without one stay by tag, with a warning. Raises CliError where the registry has none of
+    them, or lacks one of those that are `installed` by digest: every run would fail, or one that
+    works now.
     """
     if settings.by_digest is False or settings.images_registry is None:
         return settings
     values = {**install_defaults(), **settings.installer_values()}
     digests = look_up(values, ca)
+    lost = [step for step in installed if step in digests.missing]
+    if digests.has_none or lost:
+        what = f"image of {', '.join(lost)}" if lost and not digests.has_none else "step image"
+        raise CliError(
+            f"--images-tag {values['images-tag']}: {values['images-registry']} has no {what} of"
+            f" this tag: {digests.failure}; push the images, or name another tag or registry;"
+            " --no-digests installs a tag before its images are there"
+        )
     if digests.failure is not None:
         by_tag = [step for step in (*SMALL, *LARGE) if step not in digests.found]
         images = f"images of {', '.join(by_tag)}" if digests.found else "images"

@@ -43,6 +43,13 @@ def images_in(template: dict[str, Any]) -> dict[str, str]:
     return images
 
 
+def decided(api: ApiServer) -> dict[str, str]:
+    """The settings that the installed template keeps."""
+    template = api.named("workflowtemplates/finetune")
+    found: dict[str, str] = json.loads(template["metadata"]["annotations"][ANNOTATION])
+    return found
+
+
 def by_digest(registry: fake.Registry, digests: dict[str, str]) -> dict[str, str]:
     """The images as they stand in a template; those without a digest by their tag."""
     return {
@@ -60,7 +67,7 @@ def test_templates_name_the_digests_that_the_tag_points_to(
     assert (answer.code, answer.err) == (0, "")
     template = api.named("workflowtemplates/finetune")
     assert images_in(template) == by_digest(registry, digests)
-    assert json.loads(json.loads(template["metadata"]["annotations"][ANNOTATION])["images-digests"])
+    assert json.loads(decided(api)["images-digests"])
     release = {"release": by_digest(registry, digests)["release"]}
     assert images_in(api.named("workflowtemplates/gc")) == release
     moved = push(registry, "second")
@@ -99,6 +106,30 @@ def test_an_image_without_a_digest_stays_by_tag_with_a_warning(
     )
 
 
+def test_a_tag_that_the_registry_has_not_is_refused(
+    argotune: Argotune, api: ApiServer, registry: fake.Registry
+) -> None:
+    digests = push(registry, "first")
+    command = ("install", f"--images-registry={registry.host}/argotune")
+    argotune(*command)
+    answer = argotune("install", "--images-tag=nope")
+    (problem,) = answer.errors
+    assert (answer.code, answer.out) == (3, "")
+    assert problem.startswith(
+        f"--images-tag nope: {registry.host}/argotune has no step image of this tag:"
+        f" {registry.host}/argotune/argotune-plan:nope: "
+    )
+    assert problem.endswith("; --no-digests installs a tag before its images are there")
+    del registry.manifests["argotune/argotune-tune", TAG]
+    (problem,) = argotune("install").errors
+    assert problem.startswith(
+        f"--images-tag {TAG}: {registry.host}/argotune has no image of tune of this tag: "
+    )
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
+    assert argotune("install", "--images-tag=nope", "--no-digests").code == 0
+    assert decided(api)["images-tag"] == "nope"
+
+
 def test_a_registry_that_does_not_answer_is_waited_for_once(
     argotune: Argotune, api: ApiServer, registry: fake.Registry
 ) -> None:
@@ -122,7 +153,9 @@ def test_the_login_is_that_of_the_person_who_installs(
     logins = tmp_path / "logins.json"
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(logins))
     command = ("install", f"--images-registry={registry.host}/argotune")
-    assert f"`skopeo login {registry.host}`, like docker's, leaves a login" in argotune(*command).err
+    assert (
+        f"`skopeo login {registry.host}`, like docker's, leaves a login" in argotune(*command).err
+    )
     logins.write_text(fake.docker_config(registry.host))
     assert argotune(*command).err == ""
     assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
