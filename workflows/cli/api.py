@@ -153,7 +153,11 @@ def plan(
         name=planned.workspace.name,
         training=planned.plan,
         memory_gb=planned.plan.memory.total_gb,
-        warnings=(*planned.workspace.warnings, *planned.plan.warnings),
+        warnings=(
+            *planned.workspace.warnings,
+            *planned.workspace.host_warnings,
+            *planned.plan.warnings,
+        ),
     )
 
 

@@ -75,6 +75,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 def flag_of(setting: str) -> str:
     """Return how the command line names a setting that replaces one of the file."""
+    if setting == "urls":
+        return "--url"
     return f"--{setting}" if setting in FLAGS else f"--set {setting}"
 
 
@@ -98,6 +100,8 @@ class Fields:
         self.problems: list[str] = []
         """Problems for every command."""
         self.warnings: list[str] = []
+        self.host_warnings: list[str] = []
+        """Of hosts inside a private network, which only an installation may permit."""
         self.placeholders: list[str] = []
         """Fields that the user must fill in before anything runs."""
 

@@ -186,7 +186,7 @@ def _check_urls(urls: Sequence[str], place: str, fields: Fields, reach: Reach) -
                 f" `argotune install --allow-host {host}` permits it"
             )
         if "?" in url:
-            fields.warnings.append(
+            fields.host_warnings.append(
                 f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
                 "is in no argument, log, name or image"
             )
@@ -280,6 +280,6 @@ def _urls_of_flag(fields: Fields) -> list[str]:
     except (ValueError, RecursionError):
         urls = None
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
-        fields.problems.append('--urls: accepted is a JSON list of URLs, such as ["https://..."]')
+        fields.problems.append('--url: accepted is a JSON list of URLs, such as ["https://..."]')
         return []
     return urls

@@ -76,6 +76,9 @@ class Workspace:
     options: Options
     warnings: tuple[str, ...]
     """Warnings for the user, one sentence each."""
+    host_warnings: tuple[str, ...] = ()
+    """Those of hosts inside a private network, for commands that ask no installation whether it
+    permits them."""
     problems_before_submit: tuple[str, ...]
     """Problems of a file that is run, but not of one that is only shown: placeholders that the user
     must fill in."""

@@ -77,7 +77,7 @@ def warn_of_internal_registry(image: str, fields: Fields, place: str) -> None:
     """Warn of a registry that a cluster's pods reach only where the installation permits it."""
     host = internal_registry(image)
     if host is not None:
-        fields.warnings.append(
+        fields.host_warnings.append(
             f"{place}: {host} is inside a private network; a cluster's pods reach it only where"
             f" `argotune install --allow-host {host}` permits it, or where the step images are"
         )

@@ -200,8 +200,14 @@ def with_own_service(
     return dataclasses.replace(found, workspace=workspace)
 
 
-def print_warnings(planned: Planned | PlannedService) -> None:
-    """Print the warnings of file and plan on stderr, one line each."""
+def print_warnings(
+    planned: Planned | PlannedService, *, is_installation_asked: bool = False
+) -> None:
+    """Print the warnings of file and plan on stderr, one line each.
+
+    An installation that is asked refuses the hosts that it does not permit.
+    """
+    hosts = () if is_installation_asked else planned.workspace.host_warnings
     service = planned.service.warnings if isinstance(planned, Planned) and planned.service else ()
     print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings, *service])
 

@@ -532,3 +532,4 @@ def _with_remarks(workspace: Workspace, fields: Fields) -> Workspace:
         warnings=(*fields.warnings, *to_fill_in),
         problems_before_submit=tuple(fields.placeholders),
     )
+        host_warnings=tuple(fields.host_warnings),

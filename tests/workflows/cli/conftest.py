@@ -54,9 +54,10 @@ def storage_class(name: str, *, default: bool) -> dict[str, Any]:
     }
 
 
-def install(cluster: Cluster, namespace: str) -> None:
+def install(cluster: Cluster, namespace: str, allowed_hosts: str = "[]") -> None:
     """Put the WorkflowTemplate into a namespace, where runs may use the Secret `my-secret`."""
-    template = manifests.template({"allowed-secrets": '["my-secret", "argotune-model-access"]'})
+    allowed = {"allowed-secrets": '["my-secret", "argotune-model-access"]'}
+    template = manifests.template({**allowed, "allowed-hosts": allowed_hosts})
     cluster.put({**template, "metadata": {**template["metadata"], "namespace": namespace}})
 
 

@@ -118,4 +118,4 @@ def test_private_registry_is_warned_of_with_what_permits_it(
         f"{place}: {host} is inside a private network; a cluster's pods reach it only where"
         f" `argotune install --allow-host {host}` permits it, or where the step images are"
     )
-    assert warning in read(changed(given)).warnings
+    assert warning in read(changed(given)).host_warnings

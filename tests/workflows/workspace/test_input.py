@@ -18,7 +18,7 @@ from tests.workflows.workspace.helpers import BASE_DIR, CONFIG_MAP, changed, pro
 def test_private_host_is_warned_of_with_what_permits_it() -> None:
     found = read(changed({"tuning/input/urls": ["http://mirror.svc:8080/x?sig=secret"]}))
     assert found.urls == ("http://mirror.svc:8080/x?sig=secret",)
-    assert found.warnings[-2:] == (
+    assert (*found.host_warnings, found.warnings[-1]) == (
         "tuning.input.urls[0]: mirror.svc:8080 is inside a private network; it is fetched from "
         "only where `argotune install --allow-host mirror.svc:8080` permits it",
         "tuning.input.urls[0]: the query of http://mirror.svc:8080/x may hold a token: it goes "

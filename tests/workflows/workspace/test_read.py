@@ -559,8 +559,8 @@ def test_flags_stand_in_for_fields() -> None:
         ({"method": "full"}, "--method: 'full'; accepted are lora and qlora"),
         ({"name": "A"}, "--name: 'A'; accepted are lower-case letters, "),
         ({"name": ""}, "--name: missing; accepted is lower-case letters, "),
-        ({"urls": "https://x"}, "--urls: accepted is a JSON list of URLs, such as "),
-        ({"urls": '["ftp://x.com/a"]'}, "--urls[0]: 'ftp://x.com/a': accepted are https, http, hf"),
+        ({"urls": "https://x"}, "--url: accepted is a JSON list of URLs, such as "),
+        ({"urls": '["ftp://x.com/a"]'}, "--url[0]: 'ftp://x.com/a': accepted are https, http, hf"),
         (
             {"output-image": "a b"},
             "--output-image: 'a b': 'a b' is not a component of a repository",

@@ -77,7 +77,7 @@ def plan_for_cluster(
     if reason := has_other_base(there, planned):
         planned = with_own_service(planned, reason, read, overrides)
     check_joining(there, planned)
-    print_warnings(planned)
+    print_warnings(planned, is_installation_asked=is_installed)
     return planned
 
 
@@ -99,7 +99,7 @@ def plan_service_for_cluster(
         find_defaults=defaults_of(cluster, is_installed=is_installed),
     )
     _check_for_cluster(planned.workspace)
-    print_warnings(planned)
+    print_warnings(planned, is_installation_asked=is_installed)
     return planned
 
 

@@ -224,11 +224,14 @@ def test_what_the_installation_has_to_permit_is_told_with_the_namespace(
     text = changed({"tuning/input": {"urls": ["https://data.svc:8080/a.parquet"]}})
     answer = submit(argotune, write, text, "--context", "second")
     assert answer.code == 2
-    assert answer.err.splitlines()[-1] == (
-        "error: tuning.input.urls[0]: data.svc:8080 is inside a private network; `argotune install"
+    assert answer.errors == [
+        "tuning.input.urls[0]: data.svc:8080 is inside a private network; `argotune install"
         " -n team-b --context second --allow-host data.svc:8080` permits it to all runs of the"
         " namespace"
-    )
+    ]
+    install(cluster, "team-b", allowed_hosts='["data.svc:8080"]')
+    answer = submit(argotune, write, text, "--context", "second")
+    assert (answer.code, answer.err) == (0, "")
 
 
 def test_a_template_of_another_version_is_told(
