@@ -23,10 +23,16 @@ _ADAPTER = "tuning.input.adapter"
 _KINDS = ("urls", "image", "volumeSource")
 _VOLUME = "tuning.input.volumeSource"
 _PULL_SECRETS = "tuning.input.imagePullSecrets"
-_FILE_ADVICE = (
-    "a file of this machine, which `argotune run` reads and a cluster's pods do not; put it where"
-    " they reach it, as https, hf, s3, gs, abfs or oci URL, or on a claim that"
+_PUT_WHERE = (
+    "put it where they reach it, as https, hf, s3, gs, abfs or oci URL, or on a claim that"
     " tuning.input.volumeSource names"
+)
+_FILE_ADVICE = (
+    f"a file of this machine, which `argotune run` reads and a cluster's pods do not; {_PUT_WHERE}"
+)
+_LOOPBACK_ADVICE = (
+    "this machine, which `argotune run --allow-loopback` reaches and a cluster's pods do not; "
+    f"{_PUT_WHERE}"
 )
 _VOLUME_REASONS = {
     "emptyDir": "it is empty",
@@ -61,6 +67,8 @@ class Reach:
     """Whether data may be files."""
     files_are_here: bool
     """Whether those must be there."""
+    on_cluster: bool
+    """Whether the run is a cluster's pods, for which this machine is another one."""
 
 
 def read_input(
@@ -175,18 +183,20 @@ def _check_urls(urls: Sequence[str], place: str, fields: Fields, reach: Reach) -
         problem = _problem(
             url, allow_loopback=reach.allow_loopback, allow_files=reach.on_this_machine
         )
+        if problem and reach.on_cluster and _is_of_loopback(url):
+            problem = _LOOPBACK_ADVICE
         problem = problem or unsafe(url)
         if problem is not None:
             fields.problems.append(f"{path}: {redact(url)!r}: {problem}")
             continue
         host = internal_host(url)
         if host is not None:
-            fields.warnings.append(
+            fields.host_warnings.append(
                 f"{path}: {host} is inside a private network; it is fetched from only where"
                 f" `argotune install --allow-host {host}` permits it"
             )
         if "?" in url:
-            fields.host_warnings.append(
+            fields.warnings.append(
                 f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
                 "is in no argument, log, name or image"
             )
@@ -218,6 +228,11 @@ def _problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> st
     if url.startswith(f"{VOLUME_SCHEME}:"):
         return "a claim is named by tuning.input.volumeSource"
     return url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
+
+
+def _is_of_loopback(url: str) -> bool:
+    """Whether a URL is refused only because its server is this machine."""
+    return not url.startswith("file:") and _problem(url, allow_loopback=True) is None
 
 
 def data_url_problem(url: str, *, on_this_machine: bool = True) -> str | None:

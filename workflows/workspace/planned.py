@@ -96,6 +96,7 @@ def load(
     substitute: bool = False,
     must_be_final: bool = False,
     on_this_machine: bool = False,
+    on_cluster: bool = False,
     files_are_here: bool = False,
     find_config_map: FindConfigMap | None = None,
     find_defaults: FindClusterDefaults | None = None,
@@ -106,8 +107,9 @@ def load(
 
     `must_be_final` refuses what is only to be looked at: placeholders, and a retired SKU without
     `substitute`. `files_are_here` refuses files of this machine that are missing, as does
-    `on_this_machine`. `name_gpu` adds which GPU the nodes have, where the file leaves that open.
-    `dataset_tokens`, those of one epoch where they are known, say what the run costs.
+    `on_this_machine`, and `on_cluster` refuses what pods do not reach. `name_gpu` adds which GPU
+    the nodes have, where the file leaves that open. `dataset_tokens`, those of one epoch where they
+    are known, say what the run costs.
     """
     workspace = read_workspace(
         texts,
@@ -118,6 +120,7 @@ def load(
         find_defaults=find_defaults,
         check_plan=_plan_problems,
         on_this_machine=on_this_machine,
+        on_cluster=on_cluster,
         files_are_here=files_are_here or on_this_machine,
     )
     if must_be_final and workspace.problems_before_submit:
@@ -158,6 +161,7 @@ def load_service(
     substitute: bool = False,
     must_be_final: bool = False,
     on_this_machine: bool = False,
+    on_cluster: bool = False,
     find_config_map: FindConfigMap | None = None,
     find_defaults: FindClusterDefaults | None = None,
 ) -> PlannedService:
@@ -170,6 +174,7 @@ def load_service(
         find_defaults=find_defaults,
         check_plan=_service_plan_problems,
         on_this_machine=on_this_machine,
+        on_cluster=on_cluster,
     )
     if must_be_final and workspace.problems_before_submit:
         raise WorkspaceError(list(workspace.problems_before_submit))
@@ -209,7 +214,7 @@ def print_warnings(
     """
     hosts = () if is_installation_asked else planned.workspace.host_warnings
     service = planned.service.warnings if isinstance(planned, Planned) and planned.service else ()
-    print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings, *service])
+    print_as_warnings([*planned.workspace.warnings, *hosts, *planned.plan.warnings, *service])
 
 
 def print_as_warnings(texts: Iterable[str]) -> None:

@@ -39,6 +39,7 @@ from argotune.workflows.workspace.fields import (
     flag_of,
     unknown_setting,
 )
+from argotune.workflows.workspace.for_cluster import cluster_problems
 from argotune.workflows.workspace.inference import check_options, is_known_image, read_inference
 from argotune.workflows.workspace.input import Reach, read_adapter, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
@@ -109,6 +110,7 @@ def read_workspace(
     find_defaults: FindClusterDefaults | None = None,
     check_plan: CheckPlan | None = None,
     on_this_machine: bool = False,
+    on_cluster: bool = False,
     files_are_here: bool = False,
 ) -> Workspace:
     """Read the one Workspace of the texts, each with the name of its file.
@@ -116,8 +118,8 @@ def read_workspace(
     Relative `oci:` directories and paths of data are below `base_dir`. `find_config_map` looks for
     a ConfigMap that tuning.config names and the texts do not contain, as in a cluster.
     `on_this_machine` says that no node is chosen and that data may be files, and `files_are_here`
-    that those must be there. Raises WorkspaceError
-    with every problem of the files and of the plan.
+    that those must be there; `on_cluster` refuses what is of this machine alone. Raises
+    WorkspaceError with every problem of the files and of the plan.
     """
     manifests = read_manifests(texts)
     fields = Fields(manifests.workspace, overrides or {})
@@ -134,11 +136,14 @@ def read_workspace(
         allow_loopback=allow_loopback,
         on_this_machine=on_this_machine,
         files_are_here=files_are_here,
+        on_cluster=on_cluster,
     )
     _check_refused_fields(fields)
     check_node(fields, workspace.options)
     _check_steps(workspace, fields, allow_loopback=allow_loopback, allow_files=on_this_machine)
     _check_texts(workspace, fields)
+    if on_cluster:
+        fields.problems += cluster_problems(workspace)
     if not fields.problems:
         return _with_remarks(workspace, fields)
     if check_plan is not None and workspace.preset:
@@ -155,6 +160,7 @@ def read_service(
     find_defaults: FindClusterDefaults | None = None,
     check_plan: CheckServicePlan | None = None,
     on_this_machine: bool = False,
+    on_cluster: bool = False,
 ) -> Workspace:
     """Read the one Workspace of the texts, which serves a model without training.
 
@@ -182,6 +188,8 @@ def read_service(
     _check_refused_fields(fields)
     _check_steps(workspace, fields, allow_loopback=False, allow_files=on_this_machine)
     _check_texts(workspace, fields)
+    if on_cluster:
+        fields.problems += cluster_problems(workspace)
     if not fields.problems:
         return _with_remarks(workspace, fields)
     if check_plan is not None and workspace.preset:
@@ -271,6 +279,7 @@ def _read(
     allow_loopback: bool,
     on_this_machine: bool,
     files_are_here: bool,
+    on_cluster: bool,
 ) -> Workspace:
     namespace = _read_namespace(fields)
     options = dict(read_options(fields))
@@ -279,6 +288,7 @@ def _read(
         allow_loopback=allow_loopback,
         on_this_machine=on_this_machine,
         files_are_here=files_are_here,
+        on_cluster=on_cluster,
     )
     start_from = read_adapter(fields, base_dir, options.pop("start-from", None))
     if start_from is not None:
@@ -530,6 +540,6 @@ def _with_remarks(workspace: Workspace, fields: Fields) -> Workspace:
     return replace(
         workspace,
         warnings=(*fields.warnings, *to_fill_in),
+        host_warnings=tuple(fields.host_warnings),
         problems_before_submit=tuple(fields.placeholders),
     )
-        host_warnings=tuple(fields.host_warnings),

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from argotune.presets.names import is_place
 from argotune.steps.cluster.kube import Object
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.nodes.providers import PROVIDERS
-from argotune.steps.settings.run_settings import PREFIX
-from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
+from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
 from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -30,7 +27,7 @@ from argotune.workflows.workspace.installed import (
     check_installed,
     check_node_settings,
 )
-from argotune.workflows.workspace.model import ADAPTERS, Workspace, provider_of
+from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.planned import (
     Planned,
@@ -56,7 +53,7 @@ def plan_for_cluster(
     """Read and plan a workspace whose runs are pods of the cluster, and print its warnings.
 
     `is_installed` says that they are those of the namespace's installation.
-    Raises InputError and WorkspaceError with every problem of the file and of the plan.
+    Raises WorkspaceError with every problem of the file and of the plan.
     """
 
     def read(given: Mapping[str, str]) -> Planned:
@@ -66,13 +63,13 @@ def plan_for_cluster(
             allow_loopback=allow_loopback,
             substitute=substitute,
             must_be_final=True,
+            on_cluster=True,
             find_config_map=cluster.find_config_map,
             find_defaults=defaults_of(cluster, is_installed=is_installed),
             name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
         )
 
     planned = read(overrides)
-    _check_for_cluster(planned.workspace)
     there = cluster.within(planned.workspace.namespace)
     if reason := has_other_base(there, planned):
         planned = with_own_service(planned, reason, read, overrides)
@@ -95,52 +92,12 @@ def plan_service_for_cluster(
         overrides=overrides,
         substitute=substitute,
         must_be_final=True,
+        on_cluster=True,
         find_config_map=cluster.find_config_map,
         find_defaults=defaults_of(cluster, is_installed=is_installed),
     )
-    _check_for_cluster(planned.workspace)
     print_warnings(planned, is_installation_asked=is_installed)
     return planned
-
-
-def _check_for_cluster(workspace: Workspace) -> None:
-    problems = []
-    images = {
-        "tuning.output.image": workspace.output_image,
-        "tuning.input.adapter (start-from)": workspace.options.get("start-from", ""),
-        **{f"{ADAPTERS}: {each.name}": each.image for each in workspace.adapters or ()},
-    }
-    problems += [
-        f"{place}: {image!r} is a directory of this machine, and the pods run elsewhere; name an"
-        " image of a registry, or use `argotune run`"
-        for place, image in images.items()
-        if image.startswith("oci:")
-    ]
-    if is_place(workspace.preset):
-        problems.append(
-            f"{workspace.place_of('preset')}: {workspace.preset!r} is a directory of this machine,"
-            " and the pods run elsewhere; name a model of the Hub or a preset, with other weights"
-            f" as {PREFIX}model-source, or use `argotune run`"
-        )
-    provider = provider_of(workspace.options)
-    if provider not in CLUSTER_PROVIDERS:
-        *others, last = CLUSTER_PROVIDERS
-        problems.append(
-            f"metadata.annotations.argotune.dev/provider: {provider!r} is this machine; accepted on"
-            f" a cluster are {', '.join(others)} and {last}"
-        )
-    if workspace.options.get("deploy-to") == "process":
-        problems.append(
-            "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
-            " a cluster are kubernetes and none"
-        )
-    if (port := workspace.options.get("service-port", "0")) != "0":
-        problems.append(
-            f"metadata.annotations.argotune.dev/service-port: {port} is for a server on this"
-            " machine; a Service has port 80"
-        )
-    if problems:
-        raise InputError(problems)
 
 
 def submit(

@@ -458,6 +458,25 @@ def test_what_is_of_this_machine_is_refused(
     assert cluster.requests == []
 
 
+def test_data_of_this_machine_are_refused_with_all_that_pods_do_not_reach(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    url = "http://127.0.0.1:8000/rows.jsonl"
+    text = changed({"tuning/input": {"urls": [url]}, "tuning/output": {"image": "oci:/data/out"}})
+    answer = submit(argotune, write, text)
+    assert answer.code == 2
+    assert answer.errors == [
+        f"tuning.input.urls[0]: {url!r}: this machine, which `argotune run --allow-loopback`"
+        " reaches and a cluster's pods do not; put it where they reach it, as https, hf, s3, gs,"
+        " abfs or oci URL, or on a claim that tuning.input.volumeSource names",
+        "tuning.output.image: 'oci:/data/out' is a directory of this machine, and the pods run"
+        " elsewhere; name an image of a registry, or use `argotune run`",
+    ]
+    (problem,) = submit(argotune, write, WORKSPACE, "--url", url).errors
+    assert problem.startswith(f"--url[0]: {url!r}: this machine, which `argotune run")
+    assert cluster.requests == []
+
+
 RIGHT = "ask for that right; the Role argotune-user of `argotune install` has what is needed"
 
 
