@@ -10,8 +10,8 @@ import codecs
 import io
 import json
 import tarfile
-from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -196,7 +196,10 @@ def _format_of_objects(path: Path, compression: Compression | None, head: bytes)
     if value is None:
         if _is_broken_row(first) or (following and all(map(_parsed, following))):
             return "jsonl"
-        return "json-objects" if _has_second_object(head) else "json"
+        rest = _after_first_object(head)
+        if rest is None:
+            return "jsonl" if _has_row_after_broken_one([first, *following]) else "json"
+        return "json-objects" if rest.startswith("{") else "json"
     rows = value.get("data") if isinstance(value, dict) else None
     has_rows = isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict)
     return "json" if has_rows else "jsonl"
@@ -222,14 +225,25 @@ def _is_broken_row(line: bytes) -> bool:
     return len(line.strip()) > 1 and line.rstrip().endswith(b"}")
 
 
-def _has_second_object(head: bytes) -> bool:
-    """Whether the beginning of a file has an object after its first one."""
+def _after_first_object(head: bytes) -> str | None:
+    """What follows the first object in the beginning of a file; None where that is no JSON."""
     text = head.decode(errors="replace")
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return False
-    return text[end:].lstrip().startswith("{")
+        return None
+    return text[end:].lstrip()
+
+
+def _has_row_after_broken_one(lines: Sequence[bytes]) -> bool:
+    """Whether a line is an object by itself where a document would need a comma before it."""
+    return any(
+        isinstance(_parsed(line), dict)
+        and _parsed(before) is None
+        and before.lstrip().startswith(b"{")
+        and not before.rstrip().endswith((b"[", b":"))
+        for before, line in pairwise(lines)
+    )
 
 
 def _check_csv_name(name: str) -> None:

@@ -348,6 +348,23 @@ def test_lines_that_are_no_rows_are_marked_with_their_line_number(
     ]
 
 
+@pytest.mark.parametrize("end", [b"", b",", b', "b": "x'])
+def test_a_file_whose_first_lines_are_broken_is_still_lines(
+    opened: Callable[..., OpenFile], end: bytes
+) -> None:
+    lines = [b'{"a": 1' + end, b'{"a": 2' + end, b'{"a": 3}']
+    assert numbers_of(opened(b"\n".join(lines)), "a") == [(1, True), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize("between", [b",\n", b"\n,"])
+def test_a_document_with_a_row_on_each_line_is_not_taken_for_lines(
+    opened: Callable[..., OpenFile], between: bytes
+) -> None:
+    for first in (b'{"data": [\n{"a": 1}', b'{"data":\n[\n{"a": 1}'):
+        document = first + between + b'{"a": 2}' + between + b'{"a": 3}\n]}'
+        assert numbers_of(opened(document), "a") == [(1, False), (2, False), (3, False)]
+
+
 def test_elements_that_are_no_rows_are_marked(opened: Callable[..., OpenFile]) -> None:
     assert numbers_of(opened(b'[{"a": 1}, 12, "x", {"a": 2}]'), "a") == [
         (1, False),
