@@ -10,6 +10,7 @@ from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kinds import ARGO, KINDS, Kind
 from argotune.steps.cluster.kube import Object, Objects
 from argotune.workflows.cli.installation.objects import (
+    CLAIM,
     CLUSTER_KINDS,
     MANAGED_BY,
     MANAGER,
@@ -37,6 +38,14 @@ INSTALLED_KINDS = (
 
 # Fields that the server writes; the others show whether an apply changed anything.
 _SERVER_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
+
+_OF_CLAIM = (
+    "a claim that is there can only grow, where its storage class permits it: leave out"
+    " --models-storage-class and --models-access-mode, and a --models-size below its own; or make"
+    f" it anew with all weights, by `kubectl delete pvc {CLAIM}` in the namespace before the next"
+    " install"
+)
+"""What to do where the claim of the weights would have to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +158,8 @@ def _refusal_advice(kind: str, name: str | None = None) -> Iterator[None]:
 
 def _advice(kind: str, error: ApiRefusal) -> str:
     status = error.status
+    if kind == "PersistentVolumeClaim" and (status == 422 or "resize" in error.message):
+        return _OF_CLAIM
     if status == 403 and "exceeded quota:" in error.message:
         smaller = "--models-size takes less, or " if kind == "PersistentVolumeClaim" else ""
         return f"{smaller}let an administrator raise that ResourceQuota"

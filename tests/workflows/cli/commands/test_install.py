@@ -459,6 +459,25 @@ def test_a_quota_that_the_models_exceed_is_told_with_the_flag(
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "spec.resources.requests.storage: Forbidden: field can not be less than status.cap"),
+        (403, "the storageclass that provisions the pvc must support resize"),
+    ],
+)
+def test_a_claim_of_the_models_that_cannot_change_is_told_with_what_to_do(
+    argotune: Argotune, api: ApiServer, status: int, said: str
+) -> None:
+    install(argotune)
+    api.refusals.append(Refusal("PATCH", "/persistentvolumeclaims/", status, said))
+    (problem,) = install(argotune, "--models-size=1Gi").errors
+    assert problem.startswith(
+        f"persistentvolumeclaim/argotune-models: {said}; a claim that is there can only grow, "
+    )
+    assert "by `kubectl delete pvc argotune-models` in the namespace" in problem
+
+
 def test_all_that_is_wrong_with_the_options_is_told_at_once(
     argotune: Argotune, api: ApiServer, write: Write
 ) -> None:
