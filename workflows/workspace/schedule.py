@@ -9,12 +9,15 @@ cronsim moves a time that a change of the clocks leaves out, and Argo does not r
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+
+from argotune.workflows.workspace.fields import WorkspaceError
 
 DEFAULT_TIMEZONE = "Etc/UTC"
 NAME_PREFIX = "retrain-"
@@ -58,6 +61,24 @@ def schedule_problems(workspace: str, schedules: Sequence[str], timezone: str) -
             f" characters, and Argo runs none with more than {LONGEST_NAME}; accepted for"
             f" a schedule are names of at most {LONGEST_NAME - len(NAME_PREFIX)} characters"
         )
+    return [*problems, *_time_problems(schedules, timezone)]
+
+
+@contextlib.contextmanager
+def with_time_problems(schedules: Sequence[str], timezone: str) -> Iterator[None]:
+    """Name what is wrong with a schedule's times together with the problems of the block.
+
+    The block reads the workspace. Raises WorkspaceError where it does.
+    """
+    try:
+        yield
+    except WorkspaceError as error:
+        problems = _time_problems(schedules, timezone)
+        raise WorkspaceError([*error.problems, *problems]) from error
+
+
+def _time_problems(schedules: Sequence[str], timezone: str) -> list[str]:
+    problems = []
     for expression in schedules:
         try:
             _next_of(expression, datetime(2000, 1, 1, tzinfo=UTC))

@@ -15,7 +15,7 @@ from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.installed import left_to_the_installer, secrets_to_be_allowed
 from argotune.workflows.workspace.read import is_about_inference
-from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
+from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE, with_time_problems
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
     images_arguments,
@@ -71,15 +71,17 @@ def render(
         raise InputError("--allow-loopback: only for a Workflow with the whole template in it")
     images = images_arguments(images_registry, images_tag, whole=not refers)
     texts = read_texts(files)
+    zone = DEFAULT_TIMEZONE if timezone is None else timezone
     planned: workspaces.Planned | workspaces.PlannedService
     if is_about_inference(texts):
         refused = {"--schedule": schedules, "--allow-loopback": allow_loopback}
         options.refuse(refused, "for a training; a service without one has no data that change")
         planned = workspaces.load_service(texts, overrides=overrides, substitute=substitute)
     else:
-        planned = workspaces.load(
-            texts, overrides=overrides, allow_loopback=allow_loopback, substitute=substitute
-        )
+        with with_time_problems(schedules or (), zone):
+            planned = workspaces.load(
+                texts, overrides=overrides, allow_loopback=allow_loopback, substitute=substitute
+            )
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     if refers:
@@ -90,7 +92,7 @@ def render(
             workspace,
             allow_loopback=allow_loopback,
             schedules=schedules,
-            timezone=DEFAULT_TIMEZONE if timezone is None else timezone,
+            timezone=zone,
         )
     elif template_ref:
         made = referring_workflow(workspace, allow_loopback=allow_loopback)

@@ -17,7 +17,7 @@ from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.schedules import Schedule, schedules_table
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
-from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
+from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE, with_time_problems
 
 app = typer.Typer(add_completion=False)
 
@@ -58,7 +58,8 @@ def schedule(
     It makes the CronWorkflow of the workspace, or changes the one that is there.
     """
     cluster = connect(namespace, context)
-    planned = plan_for_cluster(cluster, read_texts(files), overrides, substitute=substitute)
+    with with_time_problems(times, timezone):
+        planned = plan_for_cluster(cluster, read_texts(files), overrides, substitute=substitute)
     cluster = cluster.within(planned.workspace.namespace)
     made, was_there = remote.make_schedule(
         cluster,

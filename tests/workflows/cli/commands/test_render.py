@@ -14,6 +14,7 @@ from hera.workflows import models
 
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace.manifests import parameters_of, template
+from tests.fakes.kube import Cluster
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
@@ -128,6 +129,20 @@ def test_a_schedule_makes_a_cron_workflow_that_skips_unchanged_data(
     assert document["spec"]["timezone"] == "Etc/UTC"
     assert "suspend" not in document["spec"]
     assert arguments_of(document)["only-if-changed"] == "true"
+
+
+@pytest.mark.parametrize("command", [("render", "--schedule"), ("schedule", "--cron")])
+def test_what_is_wrong_with_the_times_is_told_with_the_problems_of_the_file(
+    argotune: Argotune, write: Write, cluster: Cluster, command: tuple[str, str]
+) -> None:
+    file = write("workspace.yaml", changed({"tuning/method": "dora"}))
+    answer = argotune(command[0], file, command[1], "99", "--timezone", "Mars")
+    assert answer.code == 2
+    assert [problem.partition(":")[0] for problem in answer.errors] == [
+        "tuning.method",
+        "schedule '99'",
+        "--timezone 'Mars'",
+    ]
 
 
 def test_a_schedule_may_have_several_times_in_a_time_zone(argotune: Argotune, write: Write) -> None:
