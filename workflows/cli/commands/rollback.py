@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import rollback as local
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.remote import rollback as remote
 from argotune.workflows.cli.remote import watching
 from argotune.workflows.cli.where import (
@@ -31,6 +33,8 @@ def rollback(
             show_default=False,
         ),
     ] = None,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -42,9 +46,13 @@ def rollback(
     """
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None:
+        options.refuse(
+            {"--auth-file": auth_file, "--ca-file": ca_file},
+            "is for a cluster, whose version is looked up in its registry",
+        )
         local.roll_back(home(), name, version)
         return
-    run = remote.begin_rollback(cluster, name, version)
+    run = remote.begin_rollback(cluster, name, version, login_of(auth_file, ca_file, cluster))
     if run is None:
         return
     print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)

@@ -5,10 +5,16 @@ Who submits runs may not change Deployments, and the cluster has the registry's 
 
 from __future__ import annotations
 
+import sys
+
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common.errors import StepError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.in_service import InService
+from argotune.steps.registry.oci import ImageReference, LayoutReference
+from argotune.steps.registry.versions import repository_of
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import cluster_runs, deployments, host_of
 from argotune.workflows.cli.remote.submission import begun_by_person
@@ -16,17 +22,18 @@ from argotune.workflows.cli.show.in_service import (
     described,
     only_pushed_note,
     reference_of,
+    repository,
     version_problems,
 )
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.rollback import NAME, rollback_workflow
 
 
-def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | None:
+def begin_rollback(cluster: Cluster, name: str, version: str | None, login: Login) -> str | None:
     """Create the Workflow, and return its name; None where that version is in service already.
 
-    Raises InputError where there is no such service or version, CliError where nothing is known to
-    go back to.
+    `login` looks a version up. Raises InputError where there is no such service or version,
+    CliError where nothing is known to go back to.
     """
     services = deployments(cluster)
     problems = version_problems(version)
@@ -43,6 +50,8 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | No
     if reference is None:
         print(f"service {name}: {version} is in service already")
         return None
+    if version is not None:
+        _check_is_there(cluster, name, version, repository(known), login)
     return _begin(cluster, name, reference, known, what="rollback")
 
 
@@ -77,6 +86,30 @@ def begin_leave(cluster: Cluster, name: str, joined: Object) -> str:
     """
     known = described(name, joined["metadata"].get("annotations") or {})
     return _begin(cluster, name, known.adapter, known, what="leave")
+
+
+def _check_is_there(
+    cluster: Cluster,
+    name: str,
+    version: str,
+    image: ImageReference | LayoutReference,
+    login: Login,
+) -> None:
+    """Raise InputError where the registry answers that it has no such version.
+
+    The run's own login may reach a registry that this person's does not: then it decides.
+    """
+    with login.registry() as registry:
+        try:
+            found = repository_of(image, registry).find(version)
+        except StepError as error:
+            print(f"warning: {version} was not looked up before the run: {error}", file=sys.stderr)
+            return
+    if found is None:
+        raise InputError(
+            f"{version!r}: {image} has no such version; `argotune versions {name} {cluster.flags}`"
+            " lists what there is"
+        )
 
 
 def _note(cluster: Cluster, name: str) -> str:

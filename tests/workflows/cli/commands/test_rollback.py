@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,18 @@ from argotune.steps.settings.run_settings import flags_of
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.rollback import roll_back
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.cluster import Cluster as Remote
 from argotune.workflows.cli.remote.rollback import begin_rollback, begin_start
 from argotune.workflows.workspace.manifests import fill_in, parameters_of, read_rendered
 from tests.fakes.kube import Cluster
+from tests.fakes.registry import serving
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.commands.test_status import write_service
 
+needs_skopeo = pytest.mark.skipif(
+    shutil.which("skopeo") is None, reason="skopeo is not installed on this machine"
+)
 OLD, NEW = (f"acr.io/team/phi@sha256:{64 * letter}" for letter in "ab")
 SETTINGS = {
     "adapter-from": "cache",
@@ -71,7 +77,7 @@ def installed(cluster: Cluster) -> Cluster:
 
 def begun(cluster: Cluster, version: str | None) -> dict[str, Any]:
     """Arguments of the Workflow that a rollback makes."""
-    name = begin_rollback(Remote(), "phi", version)
+    name = begin_rollback(Remote(), "phi", version, Login())
     (made,) = cluster.of_kind("Workflow")
     assert made["metadata"]["name"] == name
     assert made["metadata"]["labels"]["argotune.dev/workspace"] == "phi"
@@ -115,8 +121,35 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
     assert given.keys() == parameters_of(template).keys()
 
 
-def test_a_version_is_named_by_its_tag_in_the_same_repository(installed: Cluster) -> None:
-    assert begun(installed, "v1")["reference"] == "acr.io/team/phi:v1"
+@needs_skopeo
+def test_a_version_is_named_by_its_tag_in_the_same_repository(
+    installed: Cluster, argotune: Argotune
+) -> None:
+    with serving() as registry:
+        image = f"{registry.host}/team/phi"
+        registry.manifests["team/phi", "v1"] = ("application/vnd.oci.image.manifest.v1+json", b"{}")
+        put_service(installed, dataclasses.replace(KNOWN, adapter=f"{image}@sha256:{64 * 'b'}"))
+        answer = argotune("rollback", "phi", "v7", "-n", "team-a")
+        assert answer.code == 2
+        assert answer.errors == [
+            f"'v7': {image} has no such version; `argotune versions phi -n team-a` lists what there"
+            " is"
+        ]
+        assert not installed.of_kind("Workflow")
+        assert begun(installed, "v1")["reference"] == f"{image}:v1"
+
+
+@needs_skopeo
+def test_a_registry_that_this_person_does_not_reach_is_left_to_the_run(
+    installed: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(login=True) as registry:
+        adapter = f"{registry.host}/team/phi@sha256:{64 * 'b'}"
+        put_service(installed, dataclasses.replace(KNOWN, adapter=adapter))
+        assert begun(installed, "v7")["reference"] == f"{registry.host}/team/phi:v7"
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: v7 was not looked up before the run: registry ")
+    assert f"`skopeo login {registry.host}`" in warning
 
 
 def test_the_version_in_service_needs_no_run(installed: Cluster, argotune: Argotune) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from argotune.presets.loader import model_preset
 from argotune.steps.contracts.in_service import InService
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.cluster import Cluster as Remote
 from argotune.workflows.cli.remote.rollback import begin_rollback
 from tests.fakes.kube import Cluster
@@ -74,7 +75,7 @@ def test_chat_asks_the_servers_of_the_service(joined: Cluster, argotune: Argotun
 
 
 def test_a_rollback_joins_the_same_service(joined: Cluster) -> None:
-    begin_rollback(Remote(), "other", None)
+    begin_rollback(Remote(), "other", None, Login())
     given = arguments(joined)
     assert (given["name"], given["serve-with"], given["leave"]) == ("other", "phi", "false")
     assert given["reference"] == JOINED.previous
