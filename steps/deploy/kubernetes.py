@@ -16,6 +16,7 @@ from typing import Any
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.cluster.kube import Kube, connect
+from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
@@ -142,7 +143,8 @@ def deploy_service(
             # If the step is killed before it can roll back, new objects are deleted with the
             # Workflow, and the next try goes back to the pod template that was noted.
             kube.apply(_to_roll_back(item, params, before))
-        Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
+        tell = _events(params, kube, clock).say
+        Rollout(kube=kube, params=params, clock=clock, progress=progress, tell=tell).wait()
         answer = _answer(url, params, key, clock, replicas=before.replicas)
         for item in serving:
             if item["kind"] not in before.existed:
@@ -156,6 +158,18 @@ def deploy_service(
     progress.update(1, 1)
     log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
     return Result(endpoint=url, answer=answer)
+
+
+def _events(params: Params, kube: Kube, clock: Clock) -> RunEvents:
+    """Events about the run of this step; none is written without one."""
+    return RunEvents(
+        kube,
+        namespace=params.namespace,
+        workflow=params.run_name or "",
+        uid=params.run_uid or "",
+        step="deploy",
+        clock=clock,
+    )
 
 
 def _to_roll_back(item: Manifest, params: Params, before: Before) -> Manifest:

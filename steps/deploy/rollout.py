@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,8 @@ class Rollout:
     params: Params
     clock: Clock
     progress: Progress
+    tell: Callable[[str, str], None]
+    """Takes what each look finds, in one word and whole, for people who watch the run."""
     has_given_way: bool = False
     """Whether the old server may end before the new one is ready."""
     stuck_since: dict[str, float] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Rollout:
             if found != reason:
                 log.event(_LOGGER, "waiting", service=self.params.name, reason=found)
                 reason = found
+            self.tell("WaitingForService", found)
             waited = self.clock.now() - start
             left = self.params.timeout_seconds - waited
             if left <= 0:

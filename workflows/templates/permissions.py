@@ -43,7 +43,9 @@ _DEPLOY_RULES = [
     # Who began the run, and who approved it, or rejected it for step reject.
     rule("argoproj.io", ["workflows"], ["get"]),
     # Why a rollout does not complete.
-    rule("", ["pods", "events"], ["list"]),
+    rule("", ["pods"], ["list"]),
+    # The same, and to say it about the Workflow.
+    rule("", ["events"], ["list", "create", "patch"]),
     rule("", ["pods/log"], ["get"]),
 ]
 

@@ -347,6 +347,35 @@ def test_what_keeps_the_pod_from_serving_is_said(status: Object, message: str) -
     assert str(found) == message
 
 
+def said_of_the_run(cluster: Cluster) -> list[tuple[str, str, str]]:
+    about = [event for event in cluster.events if event.get("reason") == "WaitingForService"]
+    return [
+        (event["involvedObject"]["uid"], event["reportingComponent"], event["message"])
+        for event in about
+    ]
+
+
+def test_what_the_rollout_waits_for_is_said_about_the_run() -> None:
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient cpu.",
+    }
+    cluster = Cluster(on_apply=hangs({"phase": "Pending", "conditions": [condition]}))
+    error(cluster, params(**OF_THE_RUN))
+    why = "Unschedulable: 0/3 nodes are available: 3 Insufficient cpu."
+    assert said_of_the_run(cluster) == [("11111111-2222", "argotune-deploy", why)]
+
+
+def test_a_run_without_the_right_to_say_it_goes_on() -> None:
+    cluster = Cluster(on_apply=hangs(waiting("ContainerCreating")))
+    cluster.faults = [Fault("POST", "/events", 403, "events is forbidden", times=99)]
+    found = error(cluster, params(**OF_THE_RUN))
+    assert str(found) == "service phi was not ready within 60 s: ContainerCreating"
+    assert said_of_the_run(cluster) == []
+
+
 def test_a_wrong_image_ends_the_wait_within_a_minute() -> None:
     time = Time()
     cluster = Cluster(on_apply=hangs(waiting("ImagePullBackOff", "Back-off")))

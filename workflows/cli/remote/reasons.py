@@ -24,7 +24,7 @@ from argotune.workflows.cli.show.workflow_json import (
 
 TAKEN_SECONDS = 60.0
 """A controller takes a new run within seconds; on a busy cluster it was seen to take 40."""
-_STEPS = ("provision", "watch")
+_STEPS = ("provision", "watch", "deploy")
 _COMPONENT = "argotune-"
 
 

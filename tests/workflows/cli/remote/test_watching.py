@@ -19,6 +19,7 @@ from tests.workflows.cli.cluster_workflows import (
 from tests.workflows.cli.command import Answer, Argotune, Processes, finish
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.remote.test_states import meanwhile, put_when_watched
+from tests.workflows.cli.status import START
 from tests.workflows.workspace.helpers import WORKSPACE
 
 WATCH = ("status", NAME, "-n", "team-a", "--watch")
@@ -257,6 +258,13 @@ def test_a_step_that_waits_for_a_node_says_why(argotune: Argotune, cluster: Clus
     assert lines[0].endswith("  Registered: NodeNotFound")
     assert "says" not in answer.out
     assert lines[2] == "provision  succeeded 7s"
+
+
+def test_a_deploy_that_waits_says_why(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.events.append(event_of("deploy", "Unschedulable: 3 Insufficient cpu", START))
+    cluster.put(run_of(*step("deploy", "Running")))
+    answer = argotune("status", NAME, "-n", "team-a")
+    assert "Unschedulable: 3 Insufficient cpu" in answer.out
 
 
 def test_without_the_right_to_list_events_the_steps_are_shown(
