@@ -31,7 +31,7 @@ COMMANDS = {
     "presets": "The models that can be tuned: a table, one preset whole, or one made of any model.",
     "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
     "runs": "List all runs of this machine, the newest first, with their size on disk.",
-    "rm": "Delete runs of this machine: records, logs, checkpoints and data; or stopped services.",
+    "rm": "Delete runs of this machine or of a cluster: records, logs, checkpoints and data.",
     "logs": "Print the logs of a run's steps, each line with its step.",
     "evaluate": "Measure models on the same rows: losses, your checks, answers side by side.",
     "report": "Show what a run left: data, losses, plan, answers; the files with --to.",

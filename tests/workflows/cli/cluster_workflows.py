@@ -53,6 +53,7 @@ def failed_run(**strategy: int) -> Object:
         "volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": "22Gi"}}}}],
     }
     return run_of(
+        *step("plan", "Succeeded"),
         *step("tune", "Failed"),
         phase="Failed",
         persistentVolumeClaims=[claim],

@@ -1,4 +1,4 @@
-"""argotune rm: delete runs of this machine."""
+"""argotune rm: delete runs of this machine or of a cluster."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from argotune.steps.contracts.services import (
     kept_names,
     names_of_running,
 )
+from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.disk import Entry, entries, older_than, remove, size
+from argotune.workflows.cli.remote import remove as cluster_remove
 from argotune.workflows.cli.show.rows import utc_now
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -45,11 +53,16 @@ def rm(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report what would be deleted.")
     ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
 ) -> None:
-    """Delete runs of this machine: records, logs, checkpoints and data; or stopped services.
+    """Delete runs of this machine or of a cluster: records, logs, checkpoints and data.
 
-    Model weights and what runs wrote to oci:DIRECTORY stay, and services without --service. A run
-    that is running is refused by its name, and left out of --older-than.
+    Model weights and what runs wrote to a registry or to oci:DIRECTORY stay, and services; here
+    --service deletes stopped ones. A run that is running is refused by its name, and left out of
+    --older-than. On a cluster ended runs go by themselves too, after ttl-seconds-after-failure or
+    -success.
     """
     if names and age is not None:
         raise InputError(f"{' '.join(names)} and --older-than: take one")
@@ -57,6 +70,15 @@ def rm(
         raise InputError("name a run, or say --older-than; argotune runs lists them")
     if service and age is not None:
         raise InputError("--service and --older-than: take one; name the services")
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is not None:
+        options.refuse(
+            {"--older-than": age, "--service": service},
+            "for this machine; on a cluster name the runs, and argotune stop NAME --service"
+            f" {cluster.flags} deletes a service",
+        )
+        cluster_remove.remove(cluster, names or [], dry_run=dry_run)
+        return
     if service:
         _remove_services(names or [], dry_run=dry_run)
         return

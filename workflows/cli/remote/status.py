@@ -282,7 +282,7 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
         for line in log.splitlines():
             screen.print(f"  {line}", soft_wrap=True)
     if has_ended(run) and phase_of(run) in _FAILED:
-        for line in advice(cluster, name):
+        for line in advice(cluster, run):
             screen.print(line, soft_wrap=True)
 
 

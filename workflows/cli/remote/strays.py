@@ -55,10 +55,7 @@ def _kept_volumes(cluster: Cluster) -> Iterator[str]:
         run = whole_run(cluster, name)
         volume = None if run is None else kept_volume_of(run)
         if volume is not None:
-            yield (
-                f"volume {volume}: `kubectl delete workflow {name} {cluster.flags}` deletes it and"
-                " the run"
-            )
+            yield (f"volume {volume}: `argotune rm {name} {cluster.flags}` deletes it and the run")
 
 
 def _providers(

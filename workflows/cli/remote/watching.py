@@ -14,9 +14,9 @@ from argotune.workflows.cli.remote.reasons import obstacles, reasons
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.pending import PullProblem, PullTimer
 from argotune.workflows.cli.show.results import exit_code_of, print_results
-from argotune.workflows.cli.show.rows import is_exit_handler, step_name, utc_now
+from argotune.workflows.cli.show.rows import can_go_on, is_exit_handler, step_name, utc_now
 from argotune.workflows.cli.show.view import view_for
-from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded
+from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded, name_of
 
 PULL_TIMEOUT_SECONDS = 60.0
 """After which a run that is watched from its beginning is stopped, unless a person says more."""
@@ -44,17 +44,22 @@ def follow(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = 
         screen.print(f"watch it again: argotune status {name} {flags} --watch", soft_wrap=True)
         screen.print(f"end it: argotune stop {name} {flags}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    print_results(screen, workflow, advice(cluster, name))
+    print_results(screen, workflow, advice(cluster, workflow))
     if problems:
         raise RunFailed(problems)
     return workflow
 
 
-def advice(cluster: Cluster, name: str) -> list[str]:
+def advice(cluster: Cluster, run: Workflow) -> list[str]:
     """List what can be done about a failed run."""
+    name, flags = name_of(run), cluster.flags
+    logs = f"logs: argotune logs {name} {flags}"
+    if can_go_on(run):
+        return [logs, f"go on with it: argo retry {name} {flags} (with the right to delete pods)"]
     return [
-        f"logs: argotune logs {name} {cluster.flags}",
-        f"go on with it: argo retry {name} {cluster.flags} (with the right to delete pods)",
+        logs,
+        "argo retry would come no further: mend the cause and begin a new run",
+        f"delete it with its volume: argotune rm {name} {flags}",
     ]
 
 

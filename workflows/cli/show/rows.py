@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from argotune.steps.common.errors import ParamsError
 from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.left_out import why_left_out
 from argotune.workflows.cli.show.pending import waiting_message
 from argotune.workflows.cli.show.workflow_json import (
     SUMMARY_OUTPUT,
     Workflow,
+    is_offloaded,
     is_stopped_node,
     nodes_of,
     outputs_of_node,
@@ -34,6 +36,7 @@ _BY_SETTING = (
     "reject",
 )
 _FAILED = ("Failed", "Error")
+_REFUSED = str(ParamsError.exit_code)
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
 _MEMORY = re.compile(r": host memory: ")
@@ -94,6 +97,24 @@ def step_name(node: Node) -> str:
 def is_exit_handler(node: Node) -> bool:
     """Whether it is the workflow's exit handler, a task of it, or a try."""
     return ".onExit" in str(node.get("name") or node["displayName"])
+
+
+def can_go_on(workflow: Workflow) -> bool:
+    """Whether `argo retry` of a failed run can do better than a new one.
+
+    A step that refused its input refuses it again, and before a step has succeeded there is nothing
+    to go on from. Of a run whose steps Argo keeps in its database nothing is known against it.
+    """
+    if is_offloaded(workflow):
+        return True
+    pods = [each for each in nodes_of(workflow).values() if each["type"] == "Pod"]
+    steps = [each for each in pods if not is_exit_handler(each)]
+    refused = [each for each in steps if each["phase"] in _FAILED and _exit_code(each) == _REFUSED]
+    return not refused and any(each["phase"] == "Succeeded" for each in steps)
+
+
+def _exit_code(node: Node) -> str:
+    return str((node.get("outputs") or {}).get("exitCode", ""))
 
 
 def last_line(message: str) -> str:

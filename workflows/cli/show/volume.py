@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from argotune.workflows.cli.show.rows import parse_time
+from argotune.workflows.cli.show.rows import can_go_on, parse_time
 from argotune.workflows.cli.show.workflow_json import Workflow, has_ended, phase_of
 
 
@@ -19,11 +19,14 @@ class KeptVolume:
     """A quantity such as 22Gi; empty where the Workflow does not tell."""
     until: datetime | None
     """When Argo deletes the run and its volume; None: somebody has to."""
+    is_of_use: bool
+    """Whether `argo retry` could go on with what is on it."""
 
     def __str__(self) -> str:
         size = f", {self.size}" if self.size else ""
         end = f"until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "until it is deleted"
-        return f"{self.claim}{size}, kept for argo retry {end}"
+        use = " for argo retry" if self.is_of_use else ""
+        return f"{self.claim}{size}, kept{use} {end}"
 
 
 def kept_volume_of(run: Workflow) -> KeptVolume | None:
@@ -37,6 +40,7 @@ def kept_volume_of(run: Workflow) -> KeptVolume | None:
         claim=claims[0]["persistentVolumeClaim"]["claimName"],
         size=_size(spec),
         until=_until(run, spec),
+        is_of_use=can_go_on(run),
     )
 
 

@@ -225,5 +225,5 @@ def test_volumes_of_failed_runs_are_shown_with_their_end(
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == NOTHING + (
         f"volume {NAME}-work, 22Gi, kept for argo retry until 2026-01-01 01:00 UTC:"
-        f" `kubectl delete workflow {NAME} -n team-a` deletes it and the run\n"
+        f" `argotune rm {NAME} -n team-a` deletes it and the run\n"
     )

@@ -253,6 +253,7 @@ def test_a_failed_step_shows_the_end_of_its_log(argotune: Argotune, cluster: Clu
     log = "loading the model\nRuntimeError: out of memory"
     cluster.put(
         run_of(
+            *step("plan", "Succeeded"),
             *step("tune", "Failed", message="error: killed", outputs={"log": log}),
             phase="Failed",
             message="child 'tune' failed",
@@ -260,8 +261,8 @@ def test_a_failed_step_shows_the_end_of_its_log(argotune: Argotune, cluster: Clu
     )
     lines = argotune(*HERE, NAME).out.splitlines()
     assert lines[0] == f"{NAME}: Failed: child 'tune' failed"
-    assert lines[1].split() == ["✖", "tune", "failed", "7s", "error:", "killed"]
-    assert lines[2:] == [
+    assert lines[2].split() == ["✖", "tune", "failed", "7s", "error:", "killed"]
+    assert lines[3:] == [
         "the end of the log of tune(0):",
         "  loading the model",
         "  RuntimeError: out of memory",

@@ -58,12 +58,12 @@ def test_steps_are_shown_until_the_run_has_ended(argotune: Argotune, cluster: Cl
 
 def test_a_failed_run_says_what_can_be_done(argotune: Argotune, cluster: Cluster) -> None:
     message = "main: Error (exit code 3): error: no GPU"
-    cluster.put(
-        run_of(*step("tune", "Failed", message=message), phase="Failed", message="child failed")
-    )
+    failed = step("tune", "Failed", message=message)
+    cluster.put(run_of(*step("plan", "Succeeded"), *failed, phase="Failed", message="child failed"))
     answer = argotune(*WATCH, "--context", "first")
     assert (answer.code, answer.err) == (1, "")
     assert answer.out.splitlines() == [
+        "plan       succeeded 7s",
         "tune       failed 7s  error: no GPU",
         "",
         f"{NAME}: Failed",
@@ -162,6 +162,24 @@ def controller(cluster: Cluster, *states: Object) -> Callable[[], None]:
     return act
 
 
+def test_a_run_with_bad_input_is_not_to_be_retried(argotune: Argotune, cluster: Cluster) -> None:
+    refused = step("dataset", "Failed", message="main: Error (exit code 2): error: --columns: no")
+    refused[-1]["outputs"] = {"exitCode": "2"}
+    cluster.put(run_of(*step("plan", "Succeeded"), *refused, phase="Failed"))
+    answer = argotune(*WATCH)
+    assert answer.out.splitlines()[-2:] == [
+        "argo retry would come no further: mend the cause and begin a new run",
+        f"delete it with its volume: argotune rm {NAME} -n team-a",
+    ]
+
+
+def test_a_run_that_argo_refused_before_its_first_step_is_not_to_be_retried(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of(phase="Error", message="spec.arguments.preset was not supplied"))
+    assert "argo retry would come no further" in argotune(*WATCH).out
+
+
 def test_a_run_whose_image_does_not_come_is_stopped(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
@@ -186,7 +204,8 @@ def test_a_run_whose_image_does_not_come_is_stopped(
         "",
         f"{name}: Stopped",
         f"logs: argotune logs {name} -n team-a",
-        f"go on with it: argo retry {name} -n team-a (with the right to delete pods)",
+        "argo retry would come no further: mend the cause and begin a new run",
+        f"delete it with its volume: argotune rm {name} -n team-a",
     ]
     assert answer.errors == [
         f"{problem}, for 0 s",
