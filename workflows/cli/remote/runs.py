@@ -17,6 +17,7 @@ from argotune.workflows.cli.show.workflow_json import (
     COMPLETED_LABEL,
     WORKSPACE_LABEL,
     Workflow,
+    changes_nothing,
     has_ended,
     makes_no_adapter,
     name_of,
@@ -55,16 +56,26 @@ def whole_run(cluster: Cluster, name: str) -> Workflow | None:
 
 
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
-    """Select one run for each workspace, from runs with the newest first.
+    """Select the run that each workspace's name means, from runs with the newest first.
 
-    A rollback or an evaluation hides no older run that goes on, which may wait for its approval.
+    A rollback, an evaluation or a scheduled run that has found nothing changed hides no older run
+    that goes on, which may wait for its approval; and the last, once it has ended, none at all.
     """
     newest: dict[str, Workflow] = {}
     for run in runs:
         found = newest.setdefault(workspace_of(run), run)
-        if makes_no_adapter(found) and not makes_no_adapter(run) and not has_ended(run):
+        if _hides_in_vain(found, run):
             newest[workspace_of(run)] = run
     return newest
+
+
+def _hides_in_vain(newer: Workflow, older: Workflow) -> bool:
+    if changes_nothing(older):
+        return False
+    if changes_nothing(newer) and has_ended(newer):
+        return True
+    goes_on = not has_ended(older) and not makes_no_adapter(older)
+    return goes_on and (makes_no_adapter(newer) or changes_nothing(newer))
 
 
 def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:

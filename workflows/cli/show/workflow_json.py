@@ -7,8 +7,10 @@ from typing import Any
 
 from argotune.steps.cluster.packed_nodes import nodes_in
 from argotune.steps.contracts.in_service import DEPLOY_TO_ANNOTATION, NOT_DEPLOYED
+from argotune.steps.nodes.ledger import accelerator_of
 from argotune.workflows.workspace import evaluation, rollback
 from argotune.workflows.workspace.model import SERVICE_TEMPLATE
+from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL
 
 Workflow = Mapping[str, Any]
 
@@ -51,6 +53,19 @@ def makes_no_adapter(workflow: Workflow) -> bool:
     """Whether the run trains nothing: it brings an earlier adapter back, measures or serves."""
     labels = workflow["metadata"].get("labels") or {}
     return labels.get(_TEMPLATE_LABELS[0]) in (rollback.NAME, evaluation.TEMPLATE, SERVICE_TEMPLATE)
+
+
+def changes_nothing(workflow: Workflow) -> bool:
+    """Whether a scheduled run has asked for no node, as where data and plan are those of before.
+
+    It needs the metadata alone, where provision notes what the run got.
+    """
+    labels = workflow["metadata"].get("labels") or {}
+    return (
+        CRON_WORKFLOW_LABEL in labels
+        and phase_of(workflow) not in _FAILED
+        and not accelerator_of(workflow)
+    )
 
 
 def serves_alone(workflow: Workflow) -> bool:

@@ -13,7 +13,7 @@ import yaml
 
 from argotune.steps.contracts.service_note import NOTE, Note
 from argotune.steps.nodes.made_node import NODE_ANNOTATION, MadeNode, row_of_node
-from tests.fakes.kube import Cluster, Fault
+from tests.fakes.kube import Cluster, Fault, Object
 from tests.workflows.cli.cluster_workflows import (
     NAME,
     cron_of,
@@ -157,6 +157,40 @@ def test_the_newest_run_of_a_workspace_counts(argotune: Argotune, cluster: Clust
     cluster.put(run_of(*step("plan", "Failed"), phase="Failed"))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "False"]]
     assert argotune(*HERE, "my-model").out.startswith("my-model-fghij: Running\n")
+
+
+def scheduled(run: Object, created: str) -> Object:
+    metadata = run["metadata"]
+    labels = {**metadata["labels"], "workflows.argoproj.io/cron-workflow": "retrain-my-model"}
+    return {**run, "metadata": {**metadata, "labels": labels, "creationTimestamp": created}}
+
+
+@pytest.mark.parametrize("phase", ["Running", "Failed", "Succeeded"])
+def test_a_scheduled_run_that_changed_nothing_hides_no_other(
+    argotune: Argotune, cluster: Cluster, phase: str
+) -> None:
+    cluster.put(with_node(run_of(*step("tune", phase), phase=phase), "NVIDIA A10"))
+    for number, created in enumerate((END, "2026-01-01T00:00:09Z")):
+        nothing = run_of(
+            *step("plan", "Succeeded"), phase="Succeeded", name=f"my-model-no-{number}"
+        )
+        nothing["metadata"]["labels"]["argotune.dev/workspace"] = "my-model"
+        cluster.put(scheduled(nothing, created))
+    assert argotune(*HERE, "my-model").out.startswith(f"{NAME}: {phase}\n")
+    assert table(argotune)[0][1] == "NVIDIA A10"
+
+
+def test_a_scheduled_run_that_tunes_is_the_workspaces(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(run_of(*step("tune", "Failed"), phase="Failed"))
+    newer = with_node(run_of(*PROVISION, name="my-model-fghij"), "NVIDIA A10")
+    cluster.put(scheduled(newer, END))
+    assert argotune(*HERE, "my-model").out.startswith("my-model-fghij: Running\n")
+
+
+def test_a_scheduled_run_is_shown_where_no_other_is(argotune: Argotune, cluster: Cluster) -> None:
+    nothing = run_of(*step("plan", "Succeeded"), phase="Succeeded")
+    cluster.put(scheduled(nothing, END))
+    assert argotune(*HERE, "my-model").out.startswith(f"{NAME}: Succeeded\n")
 
 
 def test_schedules_stand_below_the_workspaces(argotune: Argotune, cluster: Cluster) -> None:
