@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argotune.steps.cluster.kube import Object
-from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, SUBMITTER_ANNOTATION
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
+from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal, explain_errors
 from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.cluster_defaults import defaults_of
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.remote.joining import check_joining, has_other_base
+from argotune.workflows.cli.remote.runs import cluster_runs
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
+from argotune.workflows.cli.show.workflow_json import has_ended, makes_no_adapter, name_of
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.allowed_hosts import host_warnings
 from argotune.workflows.workspace.collection import collection_problems
@@ -113,6 +115,7 @@ def submit(
     It refers to the installed template, or contains it with `images`. `volume_size` is what its
     plan needs, for an installation that has set none.
     """
+    print_as_warnings(_going_on(cluster, workspace))
     name = manifests.random_name(workspace.name)
     secret_name = f"{name}-urls"
     if images is None:
@@ -133,6 +136,28 @@ def submit(
         cluster, begun_by_person(cluster, manifests.with_name(document, name)), secret
     )
     return name
+
+
+def _going_on(cluster: Cluster, workspace: Workspace) -> list[str]:
+    """Warn of a run of the workspace that puts another adapter into the same service.
+
+    Without the right to list runs nothing is known of one.
+    """
+    if workspace.options.get("deploy-to") == NOT_DEPLOYED:
+        return []
+    try:
+        active = cluster_runs(cluster, workspace.name, only_active=True)
+    except ClusterRefusal:
+        return []
+    names = [name_of(run) for run in active if not has_ended(run) and not makes_no_adapter(run)]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)} of the same workspace goes on; each replaces the service"
+        f" {workspace.name} when it deploys, and with a gate the later one is refused there, after"
+        " its training; give one another metadata.name, or stop the other:"
+        f" argotune stop {names[0]} {cluster.flags}"
+    ]
 
 
 def begun_by_person(cluster: Cluster, run: Object) -> Object:

@@ -14,6 +14,7 @@ import yaml
 from argotune.presets.loader import PRESETS_DIR
 from tests.fakes.hub_models import model_files
 from tests.fakes.kube import Cluster, Fault
+from tests.workflows.cli.cluster_workflows import NAME, run_of, step
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write, install, storage_class
 from tests.workflows.cli.kubeconfig import use_kubeconfig
@@ -26,6 +27,10 @@ WHO = (
 CREATE = (
     "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows"
     "?fieldManager=argotune&fieldValidation=Strict"
+)
+RUNS = (
+    "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows?labelSelector=argotune.dev/workspace"
+    "%3Dmy-model%2Cworkflows.argoproj.io/completed%21%3Dtrue&limit=500"
 )
 URL_WITH_TOKEN = "https://example.com/a.parquet?sig=hunter2"
 WITH_TOKEN = changed({"tuning/input": {"urls": [URL_WITH_TOKEN]}})
@@ -52,6 +57,7 @@ def test_the_workflow_refers_to_the_installed_template(
         f"watch it: argotune status {name} -n team-a --watch\n"
     )
     assert cluster.requests == [
+        f"GET {RUNS.format('team-a')}",
         f"GET {TEMPLATE.format('team-a')}",
         "GET /apis/storage.k8s.io/v1/storageclasses?limit=500",
         f"POST {WHO}",
@@ -61,6 +67,40 @@ def test_the_workflow_refers_to_the_installed_template(
     assert created["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
     assert created["spec"].keys() == {"workflowTemplateRef", "arguments", "volumeClaimTemplates"}
     assert created["spec"]["workflowTemplateRef"] == {"name": "finetune"}
+
+
+def test_a_run_of_the_same_workspace_that_goes_on_is_told_of(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Succeeded"), phase="Succeeded", name="my-model-ended"))
+    cluster.put(run_of(*step("tune", "Running")))
+    answer = submit(argotune, write)
+    assert answer.code == 0
+    assert answer.err == (
+        f"warning: {NAME} of the same workspace goes on; each replaces the service my-model when it"
+        " deploys, and with a gate the later one is refused there, after its training; give one"
+        f" another metadata.name, or stop the other: argotune stop {NAME} -n team-a\n"
+    )
+
+
+def test_one_that_is_only_pushed_replaces_no_service(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Running")))
+    answer = submit(
+        argotune, write, changed({"metadata/annotations": {"argotune.dev/deploy-to": "none"}})
+    )
+    assert answer.code == 0
+    assert "goes on" not in answer.err
+
+
+def test_who_may_not_list_runs_may_submit(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Running")))
+    cluster.faults = [Fault("GET", "/workflows?", 403, "workflows is forbidden")]
+    answer = submit(argotune, write)
+    assert (answer.code, answer.err) == (0, "")
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -309,7 +349,7 @@ def test_standalone_has_the_whole_template_and_these_images(
     assert len(created["spec"]["templates"]) > 1
     (plan,) = [each for each in created["spec"]["templates"] if each["name"] == "plan"]
     assert plan["container"]["image"] == "registry.example.org/ours/argotune-plan:2"
-    assert cluster.requests[1:] == [f"POST {WHO}", f"POST {CREATE.format('empty')}"]
+    assert cluster.requests[2:] == [f"POST {WHO}", f"POST {CREATE.format('empty')}"]
 
 
 @pytest.mark.parametrize(
