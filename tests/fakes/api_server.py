@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.listening import KeepAlive, listening
-from tests.fakes.listing import has_labels, listed
+from tests.fakes.listing import has_fields, has_labels, listed
 
 Object = dict[str, Any]
 
@@ -230,13 +230,6 @@ class _Handler(KeepAlive):
 
 
 def _selected(item: Object, query: Mapping[str, str]) -> bool:
-    if not has_labels(item, query.get("labelSelector", "")):
-        return False
-    for term in filter(None, query.get("fieldSelector", "").split(",")):
-        path, _, wanted = term.partition("=")
-        found: Any = item
-        for part in path.split("."):
-            found = (found or {}).get(part)
-        if found != wanted:
-            return False
-    return True
+    return has_labels(item, query.get("labelSelector", "")) and has_fields(
+        item, query.get("fieldSelector", "")
+    )

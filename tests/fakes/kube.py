@@ -25,7 +25,7 @@ from kubernetes.client import ApiClient, Configuration
 from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from tests.fakes.listening import KeepAlive, listening
-from tests.fakes.listing import as_accepted, has_labels, listed
+from tests.fakes.listing import as_accepted, has_fields, has_labels, listed
 from tests.fakes.port_forward import forward
 
 Object = dict[str, Any]
@@ -434,7 +434,7 @@ class _Handler(KeepAlive):
         found = [
             item
             for item in items
-            if has_labels(item, query.get("labelSelector", "")) and _selected(item, fields)
+            if has_labels(item, query.get("labelSelector", "")) and has_fields(item, fields)
         ]
         version = len(self.cluster.changes)
         self._json(listed(found, query, self.headers["Accept"], version))
@@ -462,7 +462,7 @@ class _Handler(KeepAlive):
                 if (
                     item["kind"] == kind
                     and has_labels(item, query.get("labelSelector", ""))
-                    and _selected(item, query.get("fieldSelector", ""))
+                    and has_fields(item, query.get("fieldSelector", ""))
                 ):
                     shown = as_accepted(item, self.headers["Accept"])
                     self._chunk(json.dumps({"type": change.type, "object": shown}) + "\n")
@@ -527,14 +527,3 @@ def _merged(old: Any, change: Any) -> Any:
         else:
             merged[name] = _merged(merged.get(name), value)
     return merged
-
-
-def _selected(item: Object, selector: str) -> bool:
-    for term in filter(None, selector.split(",")):
-        path, operator, wanted = re.split(r"(!=|=)", term, maxsplit=1)
-        value: Any = item
-        for part in path.split("."):
-            value = (value or {}).get(part)
-        if ((value or "") == wanted) != (operator == "="):
-            return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,18 @@ def has_labels(item: Object, selector: str) -> bool:
     """Whether a labelSelector of `key`, `!key`, `key=value` and `key!=value` selects the object."""
     labels = item["metadata"].get("labels") or {}
     return all(_meets(labels, term) for term in filter(None, selector.split(",")))
+
+
+def has_fields(item: Object, selector: str) -> bool:
+    """Whether a fieldSelector of `path=value` and `path!=value` selects the object."""
+    for term in filter(None, selector.split(",")):
+        path, operator, wanted = re.split(r"(!=|=)", term, maxsplit=1)
+        value: Any = item
+        for part in path.split("."):
+            value = (value or {}).get(part)
+        if ((value or "") == wanted) != (operator == "="):
+            return False
+    return True
 
 
 def listed(

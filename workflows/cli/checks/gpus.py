@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from argotune.presets.loader import skus
@@ -11,8 +12,10 @@ from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.common.driver import NEEDED_DRIVER
 from argotune.steps.nodes.fit import driver_of, gpu_count, gpu_name, problems_of
 from argotune.steps.nodes.labels import INSTANCE_TYPE
+from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES
-from argotune.steps.settings.run_settings import PREFIX
+from argotune.steps.nodes.resources import Resources
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
 
@@ -41,6 +44,7 @@ def nodes(subject: Subject) -> Iterator[Finding]:
             f"workspace {subject.needs.workspace} is planned for no GPU",
             "name a machine with one as resource.instanceType, unless it is a trial of preset tiny",
         )
+        yield from _without_gpu(subject)
         return
     offering = [node for node in subject.nodes if gpu_count(node, "capacity")]
     silent = [node for node in subject.nodes if node not in offering and _looks_like_gpu(node)]
@@ -101,7 +105,7 @@ def device_plugin(subject: Subject) -> Iterator[Finding]:
 
 def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
     """Report what each node lacks; GPUs of other pods are no lack, because runs wait for them."""
-    lacks = {_name(node): problems_of(node, [], subject.needs.node) for node in chosen}
+    lacks = _lacks(subject, chosen)
     fitting = [node for node in chosen if not lacks[_name(node)]]
     if fitting:
         yield ok(f"GPU nodes that fit: {', '.join(map(_describe, fitting[:_MOST_NODES]))}")
@@ -118,6 +122,37 @@ def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
     for name, found in list(lacks.items())[:_MOST_NODES]:
         if found and fitting:
             yield info(f"node {name} does not fit: {', '.join(found)}")
+
+
+def _without_gpu(subject: Subject) -> Iterator[Finding]:
+    """Warn where no node is large enough for a run without a GPU."""
+    request = subject.needs.node
+    lacks = _lacks(subject, [node for node in subject.nodes if _has(node, request.labels)])
+    if all(lacks.values()) and subject.needs.provider not in MAKING_NODES:
+        texts = [f"{name}: {', '.join(found)}" for name, found in lacks.items()]
+        found = "; ".join(texts[:_MOST_NODES]) or "none has the labels of the workspace"
+        yield warning(
+            f"no node fits: {found}; provider {subject.needs.provider} makes none, so runs wait for"
+            " one and then fail",
+            f"ask for less by the annotations {PREFIX}tune-cpu and {PREFIX}tune-memory, or add a"
+            " node",
+        )
+
+
+def _lacks(subject: Subject, nodes: Sequence[Object]) -> dict[str, list[str]]:
+    """Map the nodes to what they lack, beside the pods that never leave them."""
+    return {
+        _name(node): problems_of(node, subject.lasting_pods, _request(subject)) for node in nodes
+    }
+
+
+def _request(subject: Subject) -> NodeRequest:
+    """What a run asks for; without a file the CPUs and memory of one that names none."""
+    request = subject.needs.node
+    if subject.needs.workspace is not None:
+        return request
+    cpu, memory = (SETTINGS[name].default for name in ("tune-cpu", "tune-memory"))
+    return replace(request, resources=Resources.of({"cpu": cpu, "memory": memory}))
 
 
 def _no_node(subject: Subject) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,14 @@ from argotune.steps.cluster.kube import Kube, Object, Objects
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.ready import pods_or_none
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding
 from argotune.workflows.workspace.images import LARGE, SMALL
 from argotune.workflows.workspace.model import SERVICE_TEMPLATE, TEMPLATE
+
+_LASTING = ("DaemonSet", "Node")
+"""Owners of pods that stay as long as their node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,20 @@ class Subject:
     def nodes(self) -> Objects:
         """List all nodes of the cluster."""
         return self.kube.list("Node")
+
+    @functools.cached_property
+    def lasting_pods(self) -> Sequence[Object]:
+        """List the pods that no run outwaits, DaemonSets' and the nodes' own.
+
+        There are none without the right to list pods.
+        """
+        return [
+            pod
+            for pod in pods_or_none(self.kube) or ()
+            if any(
+                owner["kind"] in _LASTING for owner in pod["metadata"].get("ownerReferences") or []
+            )
+        ]
 
     @functools.cached_property
     def daemon_sets(self) -> Objects:

@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 
 from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.resources import Resources
 from argotune.workflows.cli.checks import gpus
 from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer
-from tests.workflows.cli.checks.cluster import device_plugin, healthy, look, messages, node
+from tests.workflows.cli.checks.cluster import (
+    device_plugin,
+    healthy,
+    look,
+    manifest,
+    messages,
+    node,
+)
 
 TAINT = {"key": "team", "value": "other", "effect": "NoSchedule"}
 
@@ -115,10 +123,58 @@ def test_a_gpu_node_without_a_device_plugin(labels: dict[str, str]) -> None:
     assert none.message.startswith("no node offers nvidia.com/gpu")
 
 
-def test_a_workspace_without_gpus() -> None:
-    assert messages(look(ApiServer(), gpus.nodes, needs=needs(gpus=0))) == [
-        "info: workspace my-model is planned for no GPU"
+def sized(name: str, cpu: str) -> dict[str, Any]:
+    """A node with so many CPUs."""
+    item = node(name, gpus=0)
+    item["status"]["allocatable"] = {"cpu": cpu, "memory": "32Gi"}
+    return item
+
+
+def pod_on(name: str, owner: str, cpu: str) -> dict[str, Any]:
+    owners = [{"kind": owner, "name": "one"}]
+    made = manifest("v1", "Pod", f"{owner.lower()}-1", namespace="other", ownerReferences=owners)
+    container = {"resources": {"requests": {"cpu": cpu}}}
+    return {**made, "spec": {"nodeName": name, "containers": [container]}, "status": {}}
+
+
+NEEDED = Resources.of({"cpu": "2", "memory": "4Gi"})
+NO_GPU = "info: workspace my-model is planned for no GPU"
+
+
+def test_a_run_without_gpus_that_no_node_has_the_cpus_for() -> None:
+    cluster = cluster_of(sized("cpu-1", "2"), pod_on("cpu-1", "DaemonSet", "10m"))
+    found = look(cluster, gpus.nodes, needs=needs(gpus=0, resources=NEEDED))
+    assert messages(found) == [
+        NO_GPU,
+        "warning: no node fits: cpu-1: 1.99 CPUs for the tune pod, 2 needed (parameter tune-cpu);"
+        " provider existing makes none, so runs wait for one and then fail",
     ]
+
+
+def test_pods_that_may_end_are_no_lack() -> None:
+    cluster = cluster_of(sized("cpu-1", "2"), pod_on("cpu-1", "ReplicaSet", "1"))
+    found = look(cluster, gpus.nodes, needs=needs(gpus=0, resources=NEEDED))
+    assert messages(found) == [NO_GPU]
+
+
+def test_without_the_right_to_list_pods_the_whole_node_counts() -> None:
+    cluster = cluster_of(sized("cpu-1", "2"), pod_on("cpu-1", "DaemonSet", "10m"))
+    cluster.forbidden.add("list pods")
+    found = look(cluster, gpus.nodes, needs=needs(gpus=0, resources=NEEDED))
+    assert messages(found) == [NO_GPU]
+
+
+def test_without_a_file_the_cpus_of_a_run_that_names_none_are_looked_for() -> None:
+    small = node("gpu-1")
+    small["status"]["allocatable"] |= {"cpu": "500m", "memory": "32Gi"}
+    (found,) = look(cluster_of(small), gpus.nodes)
+    assert found.level == "warning"
+    assert "no GPU node fits: gpu-1: 0.5 CPUs for the tune pod, 2 needed" in found.message
+
+
+def test_a_workspace_without_gpus() -> None:
+    wanted = needs(gpus=0)
+    assert messages(look(cluster_of(node("cpu-1", gpus=0)), gpus.nodes, needs=wanted)) == [NO_GPU]
     assert look(ApiServer(), gpus.device_plugin, needs=needs(gpus=0)) == []
 
 
