@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 ARGO = "argoproj.io"
 KARPENTER = "karpenter.sh"
+KUEUE = "kueue.x-k8s.io"
 _MONITORING = "monitoring.coreos.com"
 """Of Prometheus' operator."""
 _RBAC = "rbac.authorization.k8s.io"

@@ -1,4 +1,4 @@
-"""Which taints of GPU nodes argotune's pods tolerate."""
+"""Which taints of GPU nodes argotune's pods tolerate, and how Kueue holds pods in a queue."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ GPU_TOLERATIONS: tuple[Mapping[str, str], ...] = (
     },
 )
 """Kaito's and our own taint, the usual one of NVIDIA's device plugin, and AKS's for spot."""
+
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Label of a pod with its LocalQueue; Kueue's webhook refuses an empty one."""
+ADMISSION_GATE = "kueue.x-k8s.io/admission"
+"""Scheduling gate that the webhook gives such a pod, until the queue admits it."""
 
 
 def is_tolerated(taint: Mapping[str, str]) -> bool:

@@ -29,6 +29,7 @@ _PLURALS = {
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
     "Event": "events",
+    "LocalQueue": "localqueues",
     "Namespace": "namespaces",
     "NetworkPolicy": "networkpolicies",
     "Node": "nodes",

@@ -40,6 +40,7 @@ from hera.workflows.models import (
 from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
+from argotune.steps.cluster.scheduling import QUEUE_LABEL
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
 from argotune.steps.common.main import NAMESPACE_VARIABLE
@@ -116,8 +117,10 @@ _STAY_ANNOTATIONS = {
 WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
 # With it Azure's webhook gives the pod a token of its account; other clouds ignore it.
 _CLOUD_LABELS = {"azure.workload.identity/use": "true"}
-# Kueue leaves a pod alone whose label is empty.
-_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+# Kueue refuses a pod whose label is empty, so without a queue the label has a name of ours.
+_QUEUE_LABEL = (
+    f"{{{{=workflow.parameters['queue'] == '' ? 'argotune.dev/queue' : '{QUEUE_LABEL}'}}}}"
+)
 
 POD_SECURITY = PodSecurityContext(
     run_as_non_root=True,

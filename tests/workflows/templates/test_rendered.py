@@ -21,6 +21,7 @@ from argotune.steps.settings.run_settings import SETTINGS, installer_settings
 from argotune.steps.settings.step_params import CLAIMS, settings_problems
 from argotune.workflows.engine.controller.retry import retry_scope
 from argotune.workflows.engine.language.expr import evaluate, evaluate_bool
+from argotune.workflows.engine.language.substitute import Scope, substitute
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.templates import finetune
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
@@ -376,17 +377,33 @@ def test_what_needs_a_node_waits_in_the_runs_queue_with_an_allowed_priority(
 ) -> None:
     """So that no node is made before its run is admitted."""
     filled = manifests.template({"allowed-priority-classes": '["batch-low"]'})["spec"]
-    label = "kueue.x-k8s.io/queue-name"
     queued = {
         item["name"]: item["priorityClassName"]
         for item in filled["templates"]
-        if label in item.get("metadata", {}).get("labels", {})
+        if any("queue" in key for key in item.get("metadata", {}).get("labels", {}))
     }
     assert queued.keys() == {"provision", "tune", "answer", "evaluate"}
     environment = {"workflow": {"parameters": {"priority-class": given}}}
     for tag in queued.values():
         expression = tag.removeprefix("{{=").removesuffix("}}")
         assert evaluate(expression, environment) == used
+
+
+@pytest.mark.parametrize(
+    ("queue", "key"), [("", "argotune.dev/queue"), ("gpus", "kueue.x-k8s.io/queue-name")]
+)
+@pytest.mark.parametrize("path", ["finetune", "evaluate", "serve"])
+def test_only_a_run_with_a_queue_has_kueues_label(path: str, queue: str, key: str) -> None:
+    """Kueue's webhook refuses pods on which it is empty."""
+    scope = Scope({"workflow.parameters.queue": queue})
+    found = [
+        substitute({name: text}, scope)
+        for item in load(RENDERED_DIR / f"{path}.yaml")["spec"]["templates"]
+        for name, text in item.get("metadata", {}).get("labels", {}).items()
+        if "queue" in name
+    ]
+    assert found
+    assert all(labels == {key: queue} for labels in found)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from argotune.workflows.cli.checks import (
     installation,
     network,
     permissions,
+    queue,
     registry_secret,
     schedules,
     server,
@@ -68,6 +69,7 @@ _BEFORE_PROVIDERS = (
 )
 _AFTER_PROVIDERS = (
     Check("network", "the network's engine", network.policy_engine),
+    Check("pods", "the queue", queue.local_queue, in_namespace=True),
     Check("pods", "whether the cluster takes a run's pods", step_pods.pods, in_namespace=True),
     Check("images", "the images' digests", digests.digests, in_namespace=True),
     Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),

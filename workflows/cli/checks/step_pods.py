@@ -13,6 +13,7 @@ from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.steps.cluster.kube import Object
 from argotune.steps.deploy.manifests.deployment import AdapterInCache, deployment
 from argotune.steps.settings.step_params import params_of, with_defaults
+from argotune.workflows.cli.checks import queue
 from argotune.workflows.cli.checks.argo_pods import Argo, pods_of
 from argotune.workflows.cli.checks.controller import find_controller
 from argotune.workflows.cli.checks.controller_config import Config, read_config
@@ -36,10 +37,11 @@ def pods(subject: Subject) -> Iterator[Finding]:
     config = read_config(subject)
     known = config if isinstance(config, Config) else None
     refused: dict[str, list[str]] = {}
+    taken: dict[str, Object] = {}
     tried = _pods(subject, subject.run_template, known)
     for step, pod in tried.items():
         try:
-            subject.kube.create(pod, subject.namespace, dry_run=True, strict=False)
+            taken[step] = subject.kube.create(pod, subject.namespace, dry_run=True, strict=False)
         except MissingRight:
             raise
         except ApiRefusal as error:
@@ -48,6 +50,7 @@ def pods(subject: Subject) -> Iterator[Finding]:
         yield _refusal(subject, known, reason, steps)
     if not refused:
         yield ok(f"the cluster takes the pods of {', '.join(tried)}, tried without making them")
+    yield from queue.unheld(subject, taken)
 
 
 def _pods(subject: Subject, template: Object, config: Config | None) -> dict[str, Object]:
