@@ -47,7 +47,7 @@ def local_queue(subject: Subject) -> Iterator[Finding]:
 def _state_of(queue: Object) -> Finding:
     what = f"LocalQueue {queue['metadata']['name']}"
     conditions = queue.get("status", {}).get("conditions", [])
-    active = next((each for each in conditions if each["type"] == "Active"), {})
+    active: Object = next((each for each in conditions if each["type"] == "Active"), {})
     if active.get("status") == "True":
         return ok(f"{what} is active")
     why = active.get("message") or "Kueue has not looked at it yet"

@@ -138,7 +138,7 @@ class Subject:
         return self.kube.list("Node")
 
     @functools.cached_property
-    def lasting_pods(self) -> Sequence[Object]:
+    def lasting_pods(self) -> Sequence[Mapping[str, Any]]:
         """List the pods that no run outwaits, DaemonSets' and the nodes' own.
 
         There are none without the right to list pods.
