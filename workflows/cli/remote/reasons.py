@@ -24,6 +24,9 @@ from argotune.workflows.cli.show.workflow_json import (
 
 TAKEN_SECONDS = 60.0
 """A controller takes a new run within seconds; on a busy cluster it was seen to take 40."""
+_CLAIM_SECONDS = 30.0
+"""How long nothing is said of a new claim: each is Pending until the run's first pod is placed and
+its disk is made."""
 _STEPS = ("provision", "watch", "deploy")
 _COMPONENT = "argotune-"
 
@@ -49,7 +52,7 @@ def obstacles(cluster: Cluster, run: Workflow, now: datetime) -> list[str]:
         return []
     found = [*_of_the_run(cluster, run, now)]
     if not any(_is_running(node) for node in nodes_of(run).values()):
-        found += _of_its_claims(cluster, run)
+        found += _of_its_claims(cluster, run, now)
         found += _of_its_events(cluster, run)
     return found
 
@@ -81,8 +84,11 @@ def _of_the_run(cluster: Cluster, run: Workflow, now: datetime) -> Iterator[str]
             yield f"{kind}: {condition.get('message', '')}"
 
 
-def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
-    """Say which volume of the run is not there yet, and the last that was said of it."""
+def _of_its_claims(cluster: Cluster, run: Workflow, now: datetime) -> Iterator[str]:
+    """Say which volume of the run is not there yet, and the last that was said of it.
+
+    Of a new claim that is news only where the cluster warns of it.
+    """
     status = run.get("status", {})
     volumes = [
         *(status.get("persistentVolumeClaims") or []),
@@ -97,6 +103,10 @@ def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
         if claim is None or claim.get("status", {}).get("phase") != "Pending":
             continue
         events = _events(cluster, claim["metadata"]["uid"])
+        age = seconds_between(claim["metadata"].get("creationTimestamp"), None, now)
+        is_new = age is not None and age < _CLAIM_SECONDS
+        if is_new and not any(event.get("type") == "Warning" for event in events):
+            continue
         said = str(events[-1]["message"]) if events else ""
         why = "; ".join(filter(None, [said, advice_on(cluster, said)]))
         yield f"its volume is not there, claim {name} is Pending{f': {why}' if why else ''}"

@@ -98,6 +98,22 @@ def test_a_run_whose_volume_is_not_made(cluster: Cluster) -> None:
     assert found(cluster, run) == []
 
 
+def test_a_volume_that_has_just_been_asked_for_is_no_news(cluster: Cluster) -> None:
+    claim = with_claim(cluster)
+    stored = cluster.objects["PersistentVolumeClaim", "team-a", claim]
+    stored["metadata"]["creationTimestamp"] = START
+    run = run_of(*step("plan", "Pending"), **mounting(claim))
+    start = datetime.fromisoformat(START)
+    waits = "waiting for first consumer to be created before binding"
+    cluster.events.append(event(f"uid-of-{claim}", waits, kind="Normal"))
+    assert found(cluster, run, start + timedelta(seconds=1)) == []
+    (told,) = found(cluster, run, start + timedelta(seconds=31))
+    assert told.endswith(f"claim {claim} is Pending: {waits}")
+    cluster.events.append(event(f"uid-of-{claim}", "no quota", last="2026-01-01T00:00:01Z"))
+    (told,) = found(cluster, run, start + timedelta(seconds=1))
+    assert told.endswith("is Pending: no quota")
+
+
 @pytest.mark.parametrize(
     "said",
     [
