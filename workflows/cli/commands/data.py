@@ -85,7 +85,8 @@ def data(
 ) -> None:
     """Look at the data of a workspace: tokens, steps, cost, duplicates, secrets.
 
-    Nothing is tuned and no cluster is asked; the next run takes the downloads from here.
+    Nothing is tuned. The data of a file are read here, without a cluster, and the next run here
+    takes the downloads; what a run read is read from its report.
     """
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None and all(_is_file(each) for each in names):

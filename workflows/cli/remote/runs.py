@@ -99,7 +99,7 @@ def refuse_name(cluster: Cluster, name: str) -> Workflow:
     known = sorted({workspace_of(run) for run in cluster_runs(cluster)})
     raise InputError(
         f"{name!r}: no run or workspace of this name in namespace {cluster.namespace}; "
-        + (f"there are {', '.join(known)}" if known else "nothing was run there yet")
+        + (f"there are {', '.join(known)}" if known else "there is none")
     )
 
 

@@ -80,7 +80,7 @@ def schedule_of(
         next=None if is_suspended or obstacles else following,
         is_suspended=is_suspended,
         reasons=(
-            *(["suspended"] if is_suspended else []),
+            *(["paused"] if is_suspended else []),
             *obstacles,
             *_conditions(status),
         ),

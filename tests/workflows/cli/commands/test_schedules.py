@@ -106,7 +106,7 @@ def test_a_second_time_changes_it_and_leaves_it_paused(
     assert answer.code == 0
     assert answer.out.splitlines() == [
         f"cronworkflow.argoproj.io/{NAME} configured in namespace team-a",
-        f"{NAME}, @hourly Etc/UTC: no run yet; suspended",
+        f"{NAME}, @hourly Etc/UTC: no run yet; paused",
     ]
     spec = only(made, "CronWorkflow")["spec"]
     assert (spec["schedules"], spec["suspend"]) == (["@hourly"], True)
@@ -266,7 +266,7 @@ def test_a_schedule_is_paused_and_resumed_by_either_name(
     answer = argotune("pause", name)
     assert answer.out.splitlines() == [
         f"cronworkflow.argoproj.io/{NAME} paused in namespace team-a",
-        f"{NAME}, 0 3 * * 1 Etc/UTC: no run yet; suspended",
+        f"{NAME}, 0 3 * * 1 Etc/UTC: no run yet; paused",
     ]
     assert only(made, "CronWorkflow")["spec"]["suspend"] is True
     answer = argotune("resume", name)

@@ -209,7 +209,7 @@ def test_schedules_stand_below_the_workspaces(argotune: Argotune, cluster: Clust
     )
     assert last[-1] in "smhd"
     assert following[-1] in "smh"
-    assert lines[4].endswith("never: suspended")
+    assert lines[4].endswith("never: paused")
 
 
 def test_a_schedule_is_shown_with_its_workspace(argotune: Argotune, cluster: Cluster) -> None:
@@ -334,7 +334,7 @@ def test_an_unknown_name(argotune: Argotune, cluster: Cluster) -> None:
     answer = argotune(*HERE, "nope")
     assert answer.code == 2
     assert answer.errors == [
-        "'nope': no run or workspace of this name in namespace team-a; nothing was run there yet"
+        "'nope': no run or workspace of this name in namespace team-a; there is none"
     ]
     cluster.put(run_of())
     assert argotune(*HERE, "nope").errors == [

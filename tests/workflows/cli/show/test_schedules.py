@@ -35,7 +35,7 @@ def test_argo_before_4_has_one_time() -> None:
 @pytest.mark.parametrize(
     ("spec", "status", "reason"),
     [
-        ({"suspend": True}, {}, "suspended"),
+        ({"suspend": True}, {}, "paused"),
         (
             {"schedules": ["0 3 30 2 *"]},
             {},
