@@ -55,20 +55,22 @@ class Uninstaller:
             if (run["metadata"].get("labels") or {}).get(COMPLETED_LABEL) != "true"
         ]
         if active and not self.force:
+            flags = self.applied.cluster.flags
             raise CliError(
                 f"active runs would fail, and could not release their nodes: {', '.join(active)};"
-                " stop them (argotune stop NAME -n NAMESPACE), or say --force"
+                f" stop them (argotune stop {' '.join(active)} {flags}), or say --force"
             )
 
     def _refuse_nodes_of_services(self) -> None:
         """Refuse where a service has a node of its own, which no gc would give back any more."""
         found = self.applied.cluster.list("Deployment", NODE_RUN_LABEL)
         names = [str(item["metadata"]["name"]) for item in found]
+        flags = self.applied.cluster.flags
         if names and not self.force:
             raise CliError(
                 f"services with GPU nodes of their own, which nothing would give back any more:"
-                f" {', '.join(names)}; stop them (argotune stop NAME --service -n NAMESPACE) and"
-                " wait for gc (argotune gc -n NAMESPACE), or say --force"
+                f" {', '.join(names)}; stop them (argotune stop {' '.join(names)} --service"
+                f" {flags}) and wait for gc (argotune gc {flags}), or say --force"
             )
 
     def _found(self, problems: list[str]) -> list[Object]:

@@ -103,7 +103,7 @@ def test_active_runs_are_not_left_without_their_accounts(
     assert answer.code == 3
     assert answer.errors == [
         "active runs would fail, and could not release their nodes: labelled-1, just-submitted-1;"
-        " stop them (argotune stop NAME -n NAMESPACE), or say --force"
+        " stop them (argotune stop labelled-1 just-submitted-1 -n team-a), or say --force"
     ]
     assert api.objects == before
     assert argotune("uninstall", "--force").code == 0
