@@ -6,7 +6,13 @@ Those are nodes of ended runs, and nodes that were kept long enough.
 from __future__ import annotations
 
 from hera.workflows import CronWorkflow, Parameter, WorkflowTemplate
-from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplateRef
+from hera.workflows.models import (
+    Metadata,
+    PodGC,
+    TTLStrategy,
+    WorkflowMetadata,
+    WorkflowTemplateRef,
+)
 
 from argotune.steps.gc import params as gc_params
 from argotune.steps.nodes.providers import cluster_settings
@@ -17,6 +23,8 @@ from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 
 NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
+_TITLE = "workflows.argoproj.io/title"
+_RUN_TITLE = "gc: look for nodes that runs left behind"
 _KEPT_SECONDS = 24 * 3600
 
 PARAMETERS = (
@@ -48,7 +56,7 @@ def build() -> WorkflowTemplate:
     with WorkflowTemplate(
         name=NAME,
         annotations={
-            "workflows.argoproj.io/title": "gc: delete nodes that runs left behind",
+            _TITLE: "gc: delete nodes that runs left behind",
             "workflows.argoproj.io/description": (
                 "Agent pools and NodeClaims of runs that have ended, or whose time is over."
             ),
@@ -58,6 +66,7 @@ def build() -> WorkflowTemplate:
         entrypoint=GC.name,
         security_context=container.POD_SECURITY,
         service_account_name=accounts.STEP,
+        workflow_metadata=WorkflowMetadata(annotations={_TITLE: _RUN_TITLE}),
         pod_metadata=Metadata(labels=_LABELS),
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
         ttl_strategy=TTLStrategy(seconds_after_completion=_KEPT_SECONDS),
@@ -71,7 +80,7 @@ def build_schedule() -> CronWorkflow:
     return CronWorkflow(
         name=NAME,
         annotations={
-            "workflows.argoproj.io/title": "gc: look for nodes that runs left behind",
+            _TITLE: _RUN_TITLE,
             "workflows.argoproj.io/description": (
                 "Of the whole namespace, and of no workspace; suspended where no run makes nodes."
             ),
