@@ -31,7 +31,7 @@ _COLUMNS = (
     "DEPLOYED",
     "BY",
 )
-_WRAPPED = ("STATE", "DEPLOYED", "BY")
+_WRAPPED = ("STATE", "DEPLOYED")
 _DROPPED = (
     "BASE",
     "BY",
