@@ -73,15 +73,33 @@ class StepRow:
 def step_rows(
     workflow: Mapping[str, Any], now: datetime, reasons: Mapping[str, str] | None = None
 ) -> list[StepRow]:
-    """List the run's steps in the order of their start; omitted ones come last.
+    """List the run's steps in the order of their start; omitted ones come last, as they depend.
 
     `reasons` is step -> why it waits, shown while it runs, because a Workflow cannot contain it.
     """
     nodes = nodes_of(workflow)
     shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
-    shown.sort(key=lambda node: (node["type"] == "Skipped", node.get("startedAt") or "~"))
+    order = _order(workflow)
+    shown.sort(key=lambda node: _place(node, order))
     rows = [_with_reason(_row(workflow, node, now), reasons or {}) for node in shown]
     return [row for row in rows if not _is_no_news(row)]
+
+
+def _order(workflow: Workflow) -> dict[str, int]:
+    """Map the tasks of the run's DAGs to their places there; Argo's nodes are in no order."""
+    spec = workflow.get("status", {}).get("storedWorkflowTemplateSpec") or workflow.get("spec", {})
+    tasks = [
+        task["name"]
+        for template in spec.get("templates") or []
+        for task in (template.get("dag") or {}).get("tasks") or []
+    ]
+    return {name: place for place, name in enumerate(dict.fromkeys(tasks))}
+
+
+def _place(node: Node, order: Mapping[str, int]) -> tuple[bool, str, int]:
+    is_left_out, place = node["type"] == "Skipped", order.get(node["displayName"], len(order))
+    # Argo calls a step omitted when it looks, not in the order of the steps.
+    return is_left_out, "" if is_left_out and order else node.get("startedAt") or "~", place
 
 
 def step_name(node: Node) -> str:
@@ -177,7 +195,10 @@ def _row(workflow: Workflow, node: Node, now: datetime) -> StepRow:
     ]
     last = tries[-1] if tries else node
     phase = _phase(workflow, node, last)
-    seconds = seconds_between(node.get("startedAt"), node.get("finishedAt"), now)
+    # `argo retry` deletes the tries of before, and leaves the start of the node around them.
+    begun = [each["startedAt"] for each in tries if each.get("startedAt")]
+    start = max(node.get("startedAt") or "", min(begun, default=""))
+    seconds = seconds_between(start, node.get("finishedAt"), now)
     done, total = _progress(last.get("progress", ""))
     return StepRow(
         id=node["id"],

@@ -29,6 +29,25 @@ def test_only_steps_are_rows_and_the_ones_left_out_come_last() -> None:
     assert [row.name for row in found] == ["first", "second", "left-out", "omitted"]
 
 
+def test_steps_that_are_left_out_stand_in_the_order_of_the_template() -> None:
+    names = ("evaluate", "push", "deploy")
+    left_out = [
+        node(name, "Omitted", type="Skipped", startedAt=f"2026-01-01T00:00:0{second}Z")
+        for name, second in (("push", 1), ("deploy", 1), ("evaluate", 2))
+    ]
+    run = workflow_of(*left_out, node("tune", "Failed"))
+    tasks = [{"name": name} for name in ("tune", *names)]
+    run["spec"] = {"templates": [{"name": "finetune", "dag": {"tasks": tasks}}]}
+    assert [row.name for row in step_rows(run, NOW)] == ["tune", *names]
+
+
+def test_a_step_that_was_retried_takes_the_time_of_its_tries() -> None:
+    """`argo retry` deletes the failed try, and leaves the start of the node around it."""
+    newer = attempt("provision(0)", "Running", startedAt=END)
+    found = rows(*retry("provision", "Running", newer))
+    assert [row.seconds for row in found] == [3]
+
+
 def test_seconds_are_from_start_to_end_or_until_now() -> None:
     found = rows(
         node("ended", "Succeeded"),
