@@ -25,6 +25,7 @@ from argotune.workflows.cli.show.workflow_json import (
     node_of_step,
     only_pushes,
     outputs_of,
+    shown_phase,
     step_input,
     step_output,
 )
@@ -138,4 +139,5 @@ def _row(run: LocalRun, inference_ready: bool) -> WorkspaceRow:
         inference_ready=inference_ready,
         workspace_ready=run.phase == "Succeeded" and (inference_ready or only_pushes(run.outline)),
         created=run.created,
+        phase=shown_phase(run.outline),
     )

@@ -17,6 +17,7 @@ from argotune.workflows.cli.show.rows import NOT_TRIED_AGAIN, seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     has_ended,
+    message_of,
     name_of,
     node_of_step,
     nodes_of,
@@ -76,8 +77,8 @@ def _of_the_run(cluster: Cluster, run: Workflow, now: datetime) -> Iterator[str]
         yield f"suspended; `argo resume {name_of(run)} {cluster.flags}` lets it go on"
     if waits := approval_advice(run, cluster.flags):
         yield waits
-    if status.get("message"):
-        yield str(status["message"])
+    if message := message_of(run):
+        yield message
     for condition in status.get("conditions") or []:
         kind = str(condition.get("type"))
         if condition.get("status") == "True" and kind.endswith(("Error", "Warning")):

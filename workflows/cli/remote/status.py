@@ -52,14 +52,17 @@ from argotune.workflows.cli.show.workflow_json import (
     SUMMARY_OUTPUT,
     WORKSPACE_LABEL,
     Workflow,
+    changes_nothing,
     has_ended,
     is_offloaded,
+    makes_no_adapter,
     name_of,
     nodes_of,
     only_pushes,
     outputs_of,
     outputs_of_node,
     phase_of,
+    shown_phase,
     workspace_of,
 )
 from argotune.workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
@@ -193,25 +196,32 @@ def _say_no_runs(cluster: Cluster) -> None:
 def _rows(runs: Sequence[Workflow], services: Objects) -> list[WorkspaceRow]:
     """Build the table's rows from the metadata of the runs, the newest first."""
     newest, served = newest_by_workspace(runs), by_service(services)
-    rows = [_row(run, served.get(name)) for name, run in newest.items()]
+    machines: dict[str, str] = {}
+    for run in runs:
+        if machine := accelerator_of(run):
+            machines.setdefault(workspace_of(run), machine)
+    rows = [_row(run, served.get(name), machines.get(name, "")) for name, run in newest.items()]
     return rows + [_row_of_service(name, it) for name, it in served.items() if name not in newest]
 
 
-def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
+def _row(run: Workflow, service: Object | None, machine: str) -> WorkspaceRow:
+    """Build the row of a workspace; `machine` is that of its newest run that had one."""
     inference = service is not None and is_ready(service)
     has_what_it_needs = inference or only_pushes(run)
     accelerator = accelerator_of(run)
     # A scheduled run with unchanged data provisions nothing and keeps the service.
+    tunes = not makes_no_adapter(run) and not changes_nothing(run)
     resource = bool(accelerator) or (phase_of(run) == "Succeeded" and has_what_it_needs)
     spending = _spending_of_service(service) or spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
-        instance=accelerator or _instance_type(service),
+        instance=accelerator or _instance_type(service) or ("" if tunes else machine),
         resource_ready=resource,
         inference_ready=inference,
         workspace_ready=phase_of(run) == "Succeeded" and has_what_it_needs,
         created=run["metadata"]["creationTimestamp"],
         spent="" if spending is None else spending.short,
+        phase=shown_phase(run),
     )
 
 

@@ -17,6 +17,7 @@ from argotune.workflows.cli.show.rows import NOT_TRIED_AGAIN, last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
+    message_of,
     name_of,
     outputs_of,
     phase_of,
@@ -61,7 +62,7 @@ def phase_and_reason(workflow: Workflow) -> str:
 
 def _message_of(workflow: Workflow) -> str:
     """Return Argo's message in one line; empty where a step says more."""
-    message = last_line(workflow.get("status", {}).get("message") or "")
+    message = last_line(message_of(workflow))
     return "" if message == NOT_TRIED_AGAIN else message
 
 

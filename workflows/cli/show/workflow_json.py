@@ -94,6 +94,13 @@ def shown_phase(workflow: Workflow) -> str:
     return "Stopped" if was_stopped(workflow) else phase_of(workflow)
 
 
+def message_of(workflow: Workflow) -> str:
+    """Return Argo's message; empty where it is of a stop after which `argo retry` went on."""
+    message = str(workflow.get("status", {}).get("message") or "")
+    is_of_before = message.startswith(_STOPPED_RUN) and not has_ended(workflow)
+    return "" if is_of_before and not workflow.get("spec", {}).get("shutdown") else message
+
+
 def was_stopped(workflow: Workflow) -> bool:
     """Whether Ctrl-C, SIGTERM, `argotune stop` or `argo stop` ended the run.
 

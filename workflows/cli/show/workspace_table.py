@@ -16,6 +16,8 @@ from argotune.workflows.cli.show.rows import age, seconds_between, utc_now
 
 _COLUMNS = ("NAME", "INSTANCE", "RESOURCEREADY", "INFERENCEREADY", "WORKSPACEREADY", "AGE")
 _SPENT = "SPENT"
+_PHASE = "PHASE"
+_ENDED_BADLY = ("Failed", "Error", "Stopped")
 _DROPPED = ("RESOURCEREADY", "INFERENCEREADY", _SPENT, "AGE", "INSTANCE")
 """What a narrow terminal leaves out first."""
 
@@ -34,17 +36,24 @@ class WorkspaceRow:
     workspace_ready: bool
     created: str
     """Time, RFC 3339."""
+    phase: str = ""
+    """The run's; empty without one. Of a run on a cluster that was stopped it is Failed."""
     spent: str = field(default="", compare=False)
     """Cost of the node that was made for the newest run; empty without one. It grows all the time,
     which is no change to report."""
 
 
 def workspaces_table(rows: Iterable[WorkspaceRow]) -> RenderableType:
-    """Build a table without borders; it has a column for the cost where nodes were made."""
+    """Build a table without borders.
+
+    It has a column for the cost where nodes were made, and for phases where a run failed.
+    """
     rows = list(rows)
     shows_spent = any(row.spent for row in rows)
+    shows_phase = any(row.phase in _ENDED_BADLY for row in rows)
+    further = [*([_SPENT] if shows_spent else []), *([_PHASE] if shows_phase else [])]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (*_COLUMNS, _SPENT) if shows_spent else _COLUMNS:
+    for column in (*_COLUMNS, *further):
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(
@@ -55,6 +64,7 @@ def workspaces_table(rows: Iterable[WorkspaceRow]) -> RenderableType:
             str(row.workspace_ready),
             age(seconds_between(row.created, None, utc_now()) or 0),
             *([row.spent] if shows_spent else []),
+            *([row.phase] if shows_phase else []),
         )
     return Fitting(table, drop=[each for each in _DROPPED if shows_spent or each != _SPENT])
 

@@ -41,11 +41,11 @@ SERVICE = [
 
 
 def table(argotune: Argotune) -> list[list[str]]:
-    """The rows without their ages."""
+    """The rows without their ages, and without the phases beside them."""
     answer = argotune(*HERE)
     assert (answer.code, answer.err) == (0, "")
     head, *found = rows(answer.out)
-    assert head == COLUMNS
+    assert [*head[:-1], head[-1].split()[0]] == COLUMNS
     return [row[:-1] for row in found]
 
 
@@ -191,6 +191,36 @@ def test_a_scheduled_run_is_shown_where_no_other_is(argotune: Argotune, cluster:
     nothing = run_of(*step("plan", "Succeeded"), phase="Succeeded")
     cluster.put(scheduled(nothing, END))
     assert argotune(*HERE, "my-model").out.startswith(f"{NAME}: Succeeded\n")
+
+
+def test_a_rollback_leaves_the_instance_of_the_tuning(argotune: Argotune, cluster: Cluster) -> None:
+    tuned = run_of(*step("tune", "Succeeded"), phase="Succeeded")
+    cluster.put(with_node(tuned, "NVIDIA A10"))
+    back = run_of(*step("deploy", "Succeeded"), phase="Succeeded", name="my-model-back")
+    back["metadata"]["labels"]["workflows.argoproj.io/workflow-template"] = "rollback"
+    back["metadata"]["creationTimestamp"] = END
+    cluster.put(back)
+    assert table(argotune)[0][1] == "NVIDIA A10"
+
+
+def test_the_phase_stands_in_the_table_where_a_run_failed(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Running")))
+    assert "PHASE" not in argotune(*HERE).out
+    cluster.put(run_of(*step("tune", "Failed"), phase="Failed", name="other-abcde"))
+    head, *lines = argotune(*HERE).out.splitlines()
+    assert head.split()[-1] == "PHASE"
+    assert sorted(line.split()[-1] for line in lines) == ["Failed", "Running"]
+
+
+def test_a_run_that_goes_on_after_a_stop_is_not_called_stopped(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Running"), message="Stopped with strategy 'Stop'"))
+    out = argotune(*HERE, NAME).out
+    assert out.startswith(f"{NAME}: Running\n")
+    assert "Stopped" not in out
 
 
 def test_schedules_stand_below_the_workspaces(argotune: Argotune, cluster: Cluster) -> None:
