@@ -88,7 +88,8 @@ class Installer:
             if not self.dry_run:
                 outcome = self.applied.apply(item, dry_run=False, force=self.force_conflicts)
             self._say(item, outcome)
-        for change in _with_tag(before, template).changes_of(_with_tag(settings, None)):
+        known = before if template is None else _with_tag(before, template)
+        for change in known.changes_of(_with_tag(settings, None)):
             print(f"{change}{' (dry run)' if self.dry_run else ''}")
         if there:
             self._prune(names)

@@ -199,6 +199,12 @@ def changes(answer: Answer) -> list[str]:
     return [line for line in answer.out.splitlines() if " -> " in line]
 
 
+def test_the_first_install_changes_no_tag(argotune: Argotune, api: ApiServer) -> None:
+    answer = argotune("install", "--images-registry=registry.test/argotune", "--images-tag=walk")
+    assert answer.code == 0
+    assert changes(answer) == []
+
+
 def test_a_tag_of_ones_own_stays_and_that_of_the_version_follows_it(
     argotune: Argotune, api: ApiServer
 ) -> None:
