@@ -97,7 +97,10 @@ def login_of(auth_file: Path | None, ca_file: Path | None, cluster: Cluster | No
 
 
 def _docker_config() -> Path | None:
-    """Return the file that DOCKER_CONFIG names, which skopeo before 1.11 does not look at."""
-    directory = os.environ.get("DOCKER_CONFIG")
+    """Return the file that DOCKER_CONFIG names, which skopeo before 1.11 does not look at.
+
+    REGISTRY_AUTH_FILE goes before it, as for skopeo.
+    """
+    directory = None if "REGISTRY_AUTH_FILE" in os.environ else os.environ.get("DOCKER_CONFIG")
     path = Path(directory or "") / "config.json"
     return path if directory and path.is_file() else None
