@@ -23,7 +23,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu test-vllm check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
+.PHONY: help setup tiny demo test test-gpu test-vllm test-cosign check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
   bench bench-gpu gpu-check clean
 
 help:  ## List the targets
@@ -56,6 +56,11 @@ test-gpu: setup  ## The tests that need a CUDA device
 VLLM_VENV ?= $(HOME)/.cache/argotune/vllm
 test-vllm: setup  ## The tests before a real vLLM on the CPU, for which it makes a venv of 6 GB: [VLLM_VENV=...]
 	ARGOTUNE_VLLM_PYTHON=$$(tests/steps/vllm/real/venv $(VLLM_VENV)) .venv/bin/pytest -m vllm tests/steps/vllm
+
+COSIGN_DIR ?= $(HOME)/.cache/argotune/cosign
+test-cosign: setup  ## The tests before the real cosign, which Go compiles, minutes of it: [COSIGN_DIR=...]
+	[ -x $(COSIGN_DIR)/cosign ] || GOBIN=$(COSIGN_DIR) go install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
+	PATH=$(COSIGN_DIR):$$PATH .venv/bin/pytest -m cosign tests/workflows/cli/commands
 
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
 	.venv/bin/pytest --quiet $(WORKERS)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
         ({"parametrize", "timeout"}, ["unit"]),
         ({"gpu"}, ["gpu"]),
         ({"vllm"}, ["vllm"]),
+        ({"cosign"}, ["cosign"]),
         ({"cluster", "smoke"}, ["smoke"]),
         ({"cluster", "shard3", "timeout"}, ["shard3"]),
         ({"cluster", "weekly"}, ["weekly"]),

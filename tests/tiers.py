@@ -20,7 +20,7 @@ import pytest
 
 SHARDS = ("shard1", "shard2", "shard3", "shard4")
 WEEKLY = "weekly"
-_APART = ("gpu", "vllm")
+_APART = ("gpu", "vllm", "cosign")
 """What most machines do not have; each a tier."""
 CLUSTER_TIERS = ("smoke", *SHARDS, WEEKLY)
 AREAS = {
@@ -32,7 +32,7 @@ AREAS = {
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
 _ROOT = Path(__file__).parent.parent
 _CLUSTER_TESTS = "tests/e2e/"
-_MARKED = re.compile(r"\bmark\.(cluster|gpu|vllm|smoke|weekly|shard\d)\b")
+_MARKED = re.compile(r"\bmark\.(cluster|gpu|vllm|cosign|smoke|weekly|shard\d)\b")
 _CHANGE_SECONDS = 4 * 3600
 """Commits of so long before the last one are one change."""
 
@@ -54,7 +54,10 @@ def check(items: Iterable[pytest.Item]) -> None:
             found = " and ".join(tiers) or "no tier"
             wrong[item.nodeid] = f"{item.nodeid} is in {found}"
     if wrong:
-        ways = f"mark it cluster and one of {', '.join(CLUSTER_TIERS)}, or gpu, or vllm, or nothing"
+        ways = (
+            f"mark it cluster and one of {', '.join(CLUSTER_TIERS)}, or {', or '.join(_APART)}, or "
+            "nothing"
+        )
         raise pytest.UsageError("\n".join([*wrong.values(), f"{ways}: see tests/e2e/README.md"]))
 
 
