@@ -53,7 +53,6 @@ from argotune.workflows.workspace.model import (
 )
 from argotune.workflows.workspace.nodes import (
     NO_CLUSTER,
-    ClusterDefaults,
     FindClusterDefaults,
     check_node,
     complete,
@@ -316,12 +315,7 @@ def _read(
     )
     instance_type = read_instance_type(fields)
     if not is_local:
-        options = complete(
-            fields,
-            options,
-            instance_type,
-            _defaults(find_defaults, namespace, options, instance_type),
-        )
+        options = _completed(fields, options, instance_type, find_defaults, namespace)
     return Workspace(
         name=name,
         namespace=namespace,
@@ -348,6 +342,20 @@ def _read(
     )
 
 
+def _completed(
+    fields: Fields,
+    options: Options,
+    instance_type: str | None,
+    find_defaults: FindClusterDefaults | None,
+    namespace: str | None,
+) -> dict[str, str]:
+    """The options with what the machine and the installation say of the node."""
+    defaults = NO_CLUSTER
+    if find_defaults is not None and "provider" not in options:
+        defaults = find_defaults(namespace, instance_type)
+    return complete(fields, options, instance_type, defaults)
+
+
 def _read_service(
     fields: Fields,
     config_maps: ConfigMaps,
@@ -370,12 +378,7 @@ def _read_service(
     )
     instance_type = read_instance_type(fields)
     if not is_local:
-        options = complete(
-            fields,
-            options,
-            instance_type,
-            _defaults(find_defaults, namespace, options, instance_type),
-        )
+        options = _completed(fields, options, instance_type, find_defaults, namespace)
     return Workspace(
         adapters=inference.adapters,
         name=name,
@@ -401,17 +404,6 @@ def _read_service(
         warnings=(),
         problems_before_submit=(),
     )
-
-
-def _defaults(
-    find: FindClusterDefaults | None,
-    namespace: str | None,
-    options: Options,
-    instance_type: str | None,
-) -> ClusterDefaults:
-    if find is None or "provider" in options:
-        return NO_CLUSTER
-    return find(namespace, instance_type)
 
 
 def _read_name(fields: Fields) -> str:
