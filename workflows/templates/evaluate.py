@@ -10,31 +10,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hera.workflows import DAG, Parameter, Steps, WorkflowTemplate
-from hera.workflows.models import (
-    LabelValueFrom,
-    Metadata,
-    PodGC,
-    TTLStrategy,
-    ValueFrom,
-    VolumeClaimGC,
-    WorkflowMetadata,
-)
 
-from argotune.steps.common.setting import Setting
 from argotune.steps.evaluate.side_by_side import params as evaluate_params
 from argotune.steps.plan.side_by_side import params as plan_params
 from argotune.steps.push.side_by_side import params as push_params
 from argotune.steps.settings.step_params import EVALUATION_WITHOUT, evaluation_settings
-from argotune.workflows.templates import accounts, volumes
 from argotune.workflows.templates import finetune_steps as steps
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.form import form_field
-from argotune.workflows.templates.step import Step, output, settings_of_later_steps, value_of
+from argotune.workflows.templates import volumes
+from argotune.workflows.templates.form import form_fields
+from argotune.workflows.templates.frame import template_of_runs
+from argotune.workflows.templates.step import (
+    Step,
+    output,
+    result,
+    settings_of_later_steps,
+    value_of,
+)
 from argotune.workflows.workspace import evaluation
 
 NAME = evaluation.TEMPLATE
 _DAG, _END = "side-by-side", "end"
-_LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _LOGIN = {"push-auth-file": steps.PUSH_AUTH_FILE, "push-secret": value_of("push-secret")}
 _OTHER_WORDS = {
     "name": "Name of the evaluation, a DNS label; lists of runs have it as their workspace",
@@ -134,36 +130,19 @@ STEPS = (PLAN, DATASET, MODEL, PROVISION, EVALUATE, WATCH, PUSH, RELEASE)
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
     """Build the template."""
-    with WorkflowTemplate(
-        name=NAME,
-        annotations={
-            "workflows.argoproj.io/title": "Evaluate models side by side",
-            "workflows.argoproj.io/description": (
-                "Measures base models and adapters on the same rows: losses, checks, answers."
-                " Nothing is deployed."
-            ),
-        },
-        labels=_LABELS,
+    with template_of_runs(
+        NAME,
+        title="Evaluate models side by side",
+        description=(
+            "Measures base models and adapters on the same rows: losses, checks, answers."
+            " Nothing is deployed."
+        ),
+        run_title="{{workflow.parameters.name}}",
+        run_description="{{workflow.parameters.models}}",
         arguments=parameters(),
+        volumes=volumes.of_run(volume_size, storage_class),
         entrypoint=_DAG,
         on_exit=_END,
-        security_context=container.POD_SECURITY,
-        service_account_name=accounts.STEP,
-        workflow_metadata=WorkflowMetadata(
-            labels=_LABELS,
-            annotations={
-                "workflows.argoproj.io/title": "{{workflow.parameters.name}}",
-                "workflows.argoproj.io/description": "{{workflow.parameters.models}}",
-            },
-            labels_from={
-                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
-            },
-        ),
-        pod_metadata=Metadata(labels=_LABELS),
-        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
-        volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
-        ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
-        volumes=volumes.of_run(volume_size, storage_class),
     ) as template:
         for step in STEPS:
             step.template()
@@ -186,7 +165,7 @@ def _dag() -> None:
         name=_DAG,
         # A watch that fails must not keep the models from being measured.
         fail_fast=False,
-        outputs=[_result("summary", EVALUATE), _result("report", PUSH)],
+        outputs=[result("summary", EVALUATE), result("report", PUSH)],
     ):
         PLAN.task()
         DATASET.task(depends=PLAN.name)
@@ -218,20 +197,8 @@ def parameters() -> list[Parameter]:
                 " NAME=IMAGE gives one another name"
             ),
         ),
-        *map(_form_field, evaluation_settings()),
+        *form_fields(evaluation_settings(), evaluation.NAME, _OTHER_WORDS),
         Parameter(
             name="shown-answers", value="3", description="Number of rows whose answers are shown"
         ),
     ]
-
-
-def _form_field(row: Setting) -> Parameter:
-    field = form_field(row)
-    field.description = _OTHER_WORDS.get(row.name, field.description)
-    if row.name == "name":
-        field.value = evaluation.NAME
-    return field
-
-
-def _result(name: str, step: Step) -> Parameter:
-    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))

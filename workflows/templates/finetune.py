@@ -18,13 +18,6 @@ from hera.workflows import (
 )
 from hera.workflows.models import (
     ConfigMapVolumeSource,
-    LabelValueFrom,
-    Metadata,
-    PodGC,
-    TTLStrategy,
-    ValueFrom,
-    VolumeClaimGC,
-    WorkflowMetadata,
 )
 from hera.workflows.models import Volume as PodVolume
 
@@ -37,7 +30,6 @@ from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
     ANSWER,
     DATASET,
-    DAY_SECONDS,
     DEPLOY,
     EVALUATE,
     IS_NOTIFIED,
@@ -54,7 +46,8 @@ from argotune.workflows.templates.finetune_steps import (
     WATCH,
 )
 from argotune.workflows.templates.form import form_field
-from argotune.workflows.templates.step import Step, output, secret, times_of, value_of
+from argotune.workflows.templates.frame import template_of_runs
+from argotune.workflows.templates.step import output, result, secret, times_of, value_of
 
 NAME = "finetune"
 _END = "end"
@@ -66,43 +59,20 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
     The volume's size and storage class are fixed here, because Argo reads a volume claim before it
     expands any parameter.
     """
-    with WorkflowTemplate(
-        name=NAME,
-        annotations={
-            "workflows.argoproj.io/title": "Fine-tune a language model",
-            "workflows.argoproj.io/description": (
-                "Checks a dataset, tunes a LoRA or QLoRA adapter on a GPU node, pushes it as a"
-                " container image and serves it. The GPU node goes whatever happens."
-            ),
-        },
-        labels={"app.kubernetes.io/part-of": "argotune"},
-        arguments=parameters(),
-        entrypoint=NAME,
-        on_exit=_END,
-        security_context=container.POD_SECURITY,
-        service_account_name="argotune-step",
-        workflow_metadata=WorkflowMetadata(
-            labels={"app.kubernetes.io/part-of": "argotune"},
-            annotations={
-                "workflows.argoproj.io/title": (
-                    "{{workflow.parameters.name}}: fine-tune {{workflow.parameters.preset}}"
-                ),
-                "workflows.argoproj.io/description": (
-                    "{{workflow.parameters.method}} adapter, pushed to"
-                    " {{workflow.parameters.output-image}}"
-                ),
-                # Lists of runs have no more than their metadata.
-                DEPLOY_TO_ANNOTATION: value_of("deploy-to"),
-            },
-            labels_from={
-                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
-            },
+    with template_of_runs(
+        NAME,
+        title="Fine-tune a language model",
+        description=(
+            "Checks a dataset, tunes a LoRA or QLoRA adapter on a GPU node, pushes it as a"
+            " container image and serves it. The GPU node goes whatever happens."
         ),
-        pod_metadata=Metadata(labels={"app.kubernetes.io/part-of": "argotune"}),
-        # Pods of failed runs stay for `kubectl logs`; the volume stays for `argo retry`.
-        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
-        volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
-        ttl_strategy=TTLStrategy(seconds_after_completion=7 * DAY_SECONDS),
+        run_title="{{workflow.parameters.name}}: fine-tune {{workflow.parameters.preset}}",
+        run_description=(
+            "{{workflow.parameters.method}} adapter, pushed to {{workflow.parameters.output-image}}"
+        ),
+        # Lists of runs have no more than their metadata.
+        run_annotations={DEPLOY_TO_ANNOTATION: value_of("deploy-to")},
+        arguments=parameters(),
         volumes=[
             *volumes.of_run(volume_size, storage_class),
             # No other step mounts it: what signs is not to be read where data or models are.
@@ -119,6 +89,8 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 ),
             ),
         ],
+        entrypoint=NAME,
+        on_exit=_END,
     ) as template:
         for step in STEPS:
             step.template()
@@ -144,21 +116,21 @@ def _dag() -> None:
         # A watch that fails must not keep the adapter from being pushed.
         fail_fast=False,
         outputs=[
-            _result("base-loss", TUNE),
-            _result("tuned-loss", TUNE),
-            _result("stopped-early", TUNE),
-            _result("live-loss", EVALUATE),
-            _result("verdict", EVALUATE),
-            _result("reason", EVALUATE),
-            _result("outcome", EVALUATE),
-            _result("reference", PUSH),
-            _result("volume", PUSH),
-            _result("report", PUSH),
+            result("base-loss", TUNE),
+            result("tuned-loss", TUNE),
+            result("stopped-early", TUNE),
+            result("live-loss", EVALUATE),
+            result("verdict", EVALUATE),
+            result("reason", EVALUATE),
+            result("outcome", EVALUATE),
+            result("reference", PUSH),
+            result("volume", PUSH),
+            result("report", PUSH),
             approval.output(DECISION),
             approval.output(REASON),
-            _result("endpoint", DEPLOY),
-            _result("answer", DEPLOY),
-            _result("version", DEPLOY),
+            result("endpoint", DEPLOY),
+            result("answer", DEPLOY),
+            result("version", DEPLOY),
         ],
     ):
         PLAN.task()
@@ -255,7 +227,3 @@ def _end() -> None:
 def parameters() -> list[Parameter]:
     """List the parameters in the order in which a person fills Argo's form."""
     return [form_field(row) for row in run_settings.parameter_settings()]
-
-
-def _result(name: str, step: Step) -> Parameter:
-    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from hera.workflows import Parameter
 
 from argotune.steps.common.setting import Setting
@@ -25,3 +27,19 @@ def form_field(row: Setting) -> Parameter:
         # Hera makes a given None into the text null.
         field.value = row.default
     return field
+
+
+def form_fields(rows: Iterable[Setting], name: str, words: Mapping[str, str]) -> list[Parameter]:
+    """Build the parameters of a template beside `finetune`.
+
+    `name` is the default of the setting of that name, and `words` are the descriptions of settings
+    that mean something else there.
+    """
+    fields = []
+    for row in rows:
+        field = form_field(row)
+        field.description = words.get(row.name, field.description)
+        if row.name == "name":
+            field.value = name
+        fields.append(field)
+    return fields

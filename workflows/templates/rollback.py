@@ -15,24 +15,16 @@ from hera.workflows import (
     SecretVolume,
     WorkflowTemplate,
 )
-from hera.workflows.models import (
-    LabelValueFrom,
-    Metadata,
-    PodGC,
-    TTLStrategy,
-    WorkflowMetadata,
-)
 
 from argotune.steps.settings import run_settings
-from argotune.workflows.templates import accounts, volumes
 from argotune.workflows.templates import finetune_steps as steps
-from argotune.workflows.templates import step as container
+from argotune.workflows.templates import volumes
 from argotune.workflows.templates.form import form_field
+from argotune.workflows.templates.frame import template_of_runs
 from argotune.workflows.templates.step import secret, value_of
 from argotune.workflows.workspace import rollback
 
 NAME = rollback.NAME
-_LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _OF_A_RUN = ("plan-file", "work-dir", "layout-dir")
 """Flags of deploy about the run that made the adapter."""
 _OF_THE_SERVICE = (
@@ -62,39 +54,23 @@ DEPLOY = replace(
 
 def build() -> WorkflowTemplate:
     """Build the template of one step."""
-    with WorkflowTemplate(
-        name=NAME,
-        annotations={
-            "workflows.argoproj.io/title": "Roll back a service to an earlier adapter",
-            "workflows.argoproj.io/description": (
-                "Serves an adapter that the registry has, without training. What is in service"
-                " stays until the other one answers."
-            ),
-        },
-        labels=_LABELS,
-        arguments=parameters(),
-        entrypoint=DEPLOY.name,
-        security_context=container.POD_SECURITY,
-        service_account_name=accounts.STEP,
-        workflow_metadata=WorkflowMetadata(
-            labels=_LABELS,
-            annotations={
-                "workflows.argoproj.io/title": "{{workflow.parameters.name}}: roll back",
-                "workflows.argoproj.io/description": "To {{workflow.parameters.reference}}",
-            },
-            labels_from={
-                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
-            },
+    with template_of_runs(
+        NAME,
+        title="Roll back a service to an earlier adapter",
+        description=(
+            "Serves an adapter that the registry has, without training. What is in service"
+            " stays until the other one answers."
         ),
-        pod_metadata=Metadata(labels=_LABELS),
-        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
-        ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
+        run_title="{{workflow.parameters.name}}: roll back",
+        run_description="To {{workflow.parameters.reference}}",
+        arguments=parameters(),
         volumes=[
             ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
             SecretVolume(name="push-secret", secret_name=secret("push-secret"), optional=True),
             volumes.api_keys(),
             ConfigMapVolume(name=steps.CA, optional=True),
         ],
+        entrypoint=DEPLOY.name,
     ) as template:
         DEPLOY.template()
     return template

@@ -12,47 +12,33 @@ from dataclasses import replace
 
 from hera.workflows import (
     DAG,
-    ConfigMapVolume,
-    ExistingVolume,
     Parameter,
     SecretVolume,
     Steps,
-    Volume,
     WorkflowTemplate,
 )
-from hera.workflows.models import (
-    LabelValueFrom,
-    Metadata,
-    PodGC,
-    TTLStrategy,
-    ValueFrom,
-    VolumeClaimGC,
-    WorkflowMetadata,
-)
 
-from argotune.steps.common.setting import Setting
 from argotune.steps.contracts.served import SERVER_CPU
 from argotune.steps.contracts.service_plan import PLAN as PLAN_FILE
 from argotune.steps.plan.service import params as plan_params
 from argotune.steps.settings.step_params import SERVICE_WITHOUT, service_settings
-from argotune.workflows.templates import accounts, volumes
 from argotune.workflows.templates import finetune_steps as steps
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.form import form_field
+from argotune.workflows.templates import volumes
+from argotune.workflows.templates.form import form_fields
+from argotune.workflows.templates.frame import AnyVolume, template_of_runs
 from argotune.workflows.templates.step import (
     Step,
     data_volume,
     output,
+    result,
     settings_of_later_steps,
     value_of,
 )
 from argotune.workflows.workspace.model import SERVICE_TEMPLATE
 
-AnyVolume = Volume | ExistingVolume | SecretVolume | ConfigMapVolume
-
 NAME = SERVICE_TEMPLATE
 _END = "end"
-_LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _PLAN_FILE = f"{container.WORK_DIR}/{PLAN_FILE}"
 _NODE_LIFETIME_SECONDS = 100 * 365 * steps.DAY_SECONDS
 """The service ends its node, and no time does."""
@@ -147,38 +133,19 @@ STEPS = (PLAN, MODEL, PROVISION, DEPLOY, RELEASE)
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
     """Build the template; the volume holds the adapters alone."""
-    with WorkflowTemplate(
-        name=NAME,
-        annotations={
-            "workflows.argoproj.io/title": "Serve a model without training",
-            "workflows.argoproj.io/description": (
-                "A base model with adapters of images, at an address. A node that is made for it"
-                " lives as long as the service."
-            ),
-        },
-        labels=_LABELS,
+    with template_of_runs(
+        NAME,
+        title="Serve a model without training",
+        description=(
+            "A base model with adapters of images, at an address. A node that is made for it"
+            " lives as long as the service."
+        ),
+        run_title="{{workflow.parameters.name}}: serve {{workflow.parameters.preset}}",
+        run_description="{{workflow.parameters.adapters}}",
         arguments=parameters(),
+        volumes=[*_volumes(volume_size, storage_class), volumes.api_keys(), volumes.presets()],
         entrypoint=NAME,
         on_exit=_END,
-        security_context=container.POD_SECURITY,
-        service_account_name=accounts.STEP,
-        workflow_metadata=WorkflowMetadata(
-            labels=_LABELS,
-            annotations={
-                "workflows.argoproj.io/title": (
-                    "{{workflow.parameters.name}}: serve {{workflow.parameters.preset}}"
-                ),
-                "workflows.argoproj.io/description": "{{workflow.parameters.adapters}}",
-            },
-            labels_from={
-                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
-            },
-        ),
-        pod_metadata=Metadata(labels=_LABELS),
-        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
-        volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
-        ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
-        volumes=[*_volumes(volume_size, storage_class), volumes.api_keys(), volumes.presets()],
     ) as template:
         for step in STEPS:
             step.template()
@@ -203,9 +170,9 @@ def _dag() -> None:
     with DAG(
         name=NAME,
         outputs=[
-            _result("adapters", PLAN),
-            _result("endpoint", DEPLOY),
-            _result("answer", DEPLOY),
+            result("adapters", PLAN),
+            result("endpoint", DEPLOY),
+            result("answer", DEPLOY),
         ],
     ):
         PLAN.task()
@@ -232,7 +199,7 @@ def _dag() -> None:
 def parameters() -> list[Parameter]:
     """List the parameters: the adapters, and the settings of a run that a service has too."""
     return [
-        *map(_form_field, service_settings()),
+        *form_fields(service_settings(), NAME, _OTHER_WORDS),
         Parameter(
             name="adapters",
             value="[]",
@@ -243,15 +210,3 @@ def parameters() -> list[Parameter]:
             ),
         ),
     ]
-
-
-def _form_field(row: Setting) -> Parameter:
-    field = form_field(row)
-    field.description = _OTHER_WORDS.get(row.name, field.description)
-    if row.name == "name":
-        field.value = NAME
-    return field
-
-
-def _result(name: str, step: Step) -> Parameter:
-    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))

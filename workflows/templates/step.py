@@ -465,6 +465,11 @@ def output(step: Step, name: str) -> str:
     return f"{{{{tasks.{step.name}.outputs.parameters.{name}}}}}"
 
 
+def result(name: str, step: Step) -> Parameter:
+    """Return an output of the whole run: that of a step's task, empty where it did not run."""
+    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))
+
+
 def times_of(*steps: Step) -> str:
     """Return a JSON object with the tags of when each step's task began and ended."""
     times = {
