@@ -23,7 +23,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu test-vllm test-cosign check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
+.PHONY: help setup tiny demo test test-gpu test-vllm test-cosign test-kills check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
   bench bench-gpu gpu-check clean
 
 help:  ## List the targets
@@ -61,6 +61,9 @@ COSIGN_DIR ?= $(HOME)/.cache/argotune/cosign
 test-cosign: setup  ## The tests before the real cosign, which Go compiles, minutes of it: [COSIGN_DIR=...]
 	[ -x $(COSIGN_DIR)/cosign ] || GOBIN=$(COSIGN_DIR) go install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
 	PATH=$(COSIGN_DIR):$$PATH .venv/bin/pytest -m cosign tests/workflows/cli/commands
+
+test-kills: setup  ## Kill each step at all of its writes, where `test` does at some
+	KILL_POINTS=all .venv/bin/pytest -s -k killed --override-ini timeout=0 tests/steps
 
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
 	.venv/bin/pytest --quiet $(WORKERS)

@@ -4,10 +4,14 @@ A kill comes before a call that changes files: at the n-th such call the process
 the call opens a file to write, there is a second kill, in the middle of the write that follows: the
 kernel kills a process that makes a file larger than it may (RLIMIT_FSIZE). That reaches libraries
 which write without Python, such as pyarrow and safetensors.
+
+Where a try takes seconds and all points are asked for, one run is copied before each such call
+instead of being killed there: a kill leaves what another process finds on the disk at that moment.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import shutil
@@ -25,7 +29,8 @@ from argotune.steps.common.main import main
 
 _POINTS = os.environ.get("KILL_POINTS")
 """At how many writes each step is killed, or `all`; None: at as many as its case says."""
-_TORN_BYTES = 1
+_TORN = b"\0"
+"""What a torn write has written."""
 _CHANGES = {
     "os.chmod",
     "os.link",
@@ -65,6 +70,10 @@ class Case:
     """At how many writes it is killed, unless KILL_POINTS says so."""
     kills: int = 2
     """How often in a row: the further times while it cleans up after the first."""
+    signal: signal.Signals = signal.SIGKILL
+    """SIGTERM: the step may go on for as long as it takes to end well, so no write is torn."""
+    is_slow: bool = False
+    """Whether all points are those of one run that is copied."""
 
 
 @dataclass(frozen=True)
@@ -104,23 +113,35 @@ def kill_everywhere(case: Case, directory: Path) -> str:
     expected = _tree(case, tries.root)
     left = [name for name in expected if name.endswith(".part")]
     assert not left, f"a quiet run leaves {left}"
+    if case.is_slow and _POINTS == "all":
+        states = tries.copies()
+        for state in states:
+            tries.begin(state)
+            tries.finish(f"killed {state.name}")
+            _compare(f"killed {state.name}", _tree(case, tries.root), expected)
+        return f"{len(states)} states of {len(points)} points"
     chosen = _spread(points, case.points)
     for point in chosen:
         tries.begin()
-        is_killed = tries.killed(point) in _KILLED
+        ended = tries.killed(point)
         # A write of fewer bytes cannot be torn.
-        assert is_killed or point.is_torn, f"it was not killed {point}"
+        assert ended in _KILLED or point.is_torn or case.signal is signal.SIGTERM, (
+            f"it was not killed {point}"
+        )
         for _ in range(case.kills - 1):
             tries.killed(point)
         tries.finish(f"killed {point}")
-        found = _tree(case, tries.root)
-        assert found.keys() == expected.keys(), (
-            f"killed {point}, it leaves {found.keys() - expected.keys()} "
-            f"and lacks {expected.keys() - found.keys()}"
-        )
-        differing = [name for name in expected if found[name] != expected[name]]
-        assert not differing, f"killed {point}, it makes another {differing}"
+        _compare(f"killed {point}", _tree(case, tries.root), expected)
     return f"killed at {len(chosen)} of {len(points)} points"
+
+
+def _compare(after: str, found: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    assert found.keys() == expected.keys(), (
+        f"{after}, it leaves {found.keys() - expected.keys()} "
+        f"and lacks {expected.keys() - found.keys()}"
+    )
+    differing = [name for name in expected if found[name] != expected[name]]
+    assert not differing, f"{after}, it makes another {differing}"
 
 
 class _Tries:
@@ -131,6 +152,7 @@ class _Tries:
         self._case = case
         self._inputs = directory / "inputs"
         self._calls = directory / "calls"
+        self._states = directory / "states"
         self._output = directory / "output"
         self.root.mkdir()
         assert self._fork(lambda: case.prepare(self.root)) == 0, self._output.read_text()
@@ -141,7 +163,7 @@ class _Tries:
         calls: list[str] = []
 
         def run() -> None:
-            _watch(self.root, calls.append)
+            _watch(self.root, lambda call: calls.append(str(call)))
             try:
                 self._case.run(self.root)
             finally:
@@ -149,18 +171,54 @@ class _Tries:
 
         assert self._fork(run) == 0, self._output.read_text()
         self._case.stop(self.root)
-        return list(_points(self._calls.read_text().splitlines()))
+        calls = self._calls.read_text().splitlines()
+        return list(_points(calls, is_torn=self._case.signal is signal.SIGKILL))
 
-    def begin(self) -> None:
-        """Put only the inputs into the directory."""
+    def copies(self) -> list[Path]:
+        """Run the step once; returns what was in the directory before each call, each state once.
+
+        Where a call opens a file anew there is a second state, with a byte of what was written.
+        """
+        self._states.mkdir()
+        seen: set[bytes] = set()
+
+        def keep(name: str, torn: Path | None = None) -> None:
+            state = self._states / name
+            shutil.copytree(self.root, state, symlinks=True)
+            if torn is not None:
+                (state / torn.relative_to(self.root)).write_bytes(_TORN)
+            digest = _digest(state)
+            if digest in seen:
+                shutil.rmtree(state)
+            seen.add(digest)
+
+        def run() -> None:
+            calls = 0
+
+            def copy(call: _Call) -> None:
+                nonlocal calls
+                calls += 1
+                keep(f"{calls:05}")
+                if call.opens_anew is not None:
+                    keep(f"{calls:05}-torn", call.opens_anew)
+
+            _watch(self.root, copy)
+            self._case.run(self.root)
+
+        self.begin()
+        assert self._fork(run) == 0, self._output.read_text()
+        return sorted(self._states.iterdir())
+
+    def begin(self, state: Path | None = None) -> None:
+        """Put only the inputs into the directory, or a state of it."""
         shutil.rmtree(self.root)
-        shutil.copytree(self._inputs, self.root, symlinks=True)
+        shutil.copytree(state or self._inputs, self.root, symlinks=True)
 
     def killed(self, point: _Point) -> int:
         """Run the step until this point; returns the signal that ended it, 0 if none did."""
 
         def run() -> None:
-            _die_at(self.root, point)
+            _die_at(self.root, point, self._case.signal)
             self._case.run(self.root)
 
         return max(0, -self._fork(run))
@@ -192,45 +250,73 @@ class _Tries:
             os._exit(exit_code)
 
 
-def _watch(root: Path, on_call: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class _Call:
+    """A call that is about to change files."""
+
+    event: str
+    path: int | str | bytes | os.PathLike[str]
+    """An integer is a file's descriptor."""
+    flags: int = 0
+    """Those of an `open`."""
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.path!s}"
+
+    @property
+    def opens_anew(self) -> Path | None:
+        """The file, if it is opened without its earlier content."""
+        if self.event != "open" or isinstance(self.path, int):
+            return None
+        path = Path(os.fsdecode(self.path))
+        # Logs are torn with the process, as in _points, and locks stay empty.
+        if path.suffix in (".log", ".lock") or not (self.flags & os.O_TRUNC or not path.exists()):
+            return None
+        return path
+
+
+def _watch(root: Path, on_call: Callable[[_Call], None]) -> None:
     """Call back before each call that changes files below the directory."""
     below = os.fsencode(root)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
+        flags = 0
         if event == "open":
-            if not isinstance(args[2], int) or not args[2] & _WRITES:
+            flags = args[2] if isinstance(args[2], int) else 0
+            if not flags & _WRITES:
                 return
         elif event not in _CHANGES:
             return
         path = args[0]
         # Descriptors are those of files that were opened below it.
         if isinstance(path, int) or os.fsencode(path).startswith(below):
-            on_call(f"{event} {path}")
+            on_call(_Call(event, path, flags))
 
     sys.addaudithook(hook)
 
 
-def _die_at(root: Path, point: _Point) -> None:
+def _die_at(root: Path, point: _Point, by: signal.Signals) -> None:
     passed = 0
 
-    def die(call: str) -> None:
+    def die(call: _Call) -> None:
         nonlocal passed
         passed += 1
         if passed != point.number:
             return
         if not point.is_torn:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
+            return
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_TORN_BYTES, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(_TORN), resource.RLIM_INFINITY))
 
     _watch(root, die)
 
 
-def _points(calls: list[str]) -> Iterator[_Point]:
+def _points(calls: list[str], *, is_torn: bool) -> Iterator[_Point]:
     for number, call in enumerate(calls, start=1):
         yield _Point(number, call, is_torn=False)
         # Logs are lost or torn with the process; what a server writes to is another process's.
-        if call.startswith("open ") and not call.endswith(".log"):
+        if is_torn and call.startswith("open ") and not call.endswith(".log"):
             yield _Point(number, call, is_torn=True)
 
 
@@ -240,6 +326,17 @@ def _spread(points: list[_Point], count: int) -> list[_Point]:
         count = len(points) if _POINTS == "all" else int(_POINTS)
     count = min(count, len(points))
     return [points[(2 * index + 1) * len(points) // (2 * count)] for index in range(count)]
+
+
+def _digest(root: Path) -> bytes:
+    """Of all files below the directory but for logs, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if name.split("/")[0] != "logs":
+            digest.update(f"{name} {path.is_dir()} ".encode())
+            digest.update(b"" if path.is_dir() else path.read_bytes())
+    return digest.digest()
 
 
 def _tree(case: Case, root: Path) -> Mapping[str, object]:

@@ -1,7 +1,6 @@
 """`kill -9` at the writes of each step: the next try makes what a quiet run makes, and no more.
 
-`KILL_POINTS=all pytest tests/steps -k killed -s -o timeout=0` kills at all writes instead of at
-some: 15 minutes on two cores, and two hours for tune.
+`make test-kills` kills at all writes instead of at some: the better part of an hour.
 """
 
 from __future__ import annotations

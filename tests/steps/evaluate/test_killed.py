@@ -39,6 +39,7 @@ def test_a_killed_evaluate_leaves_no_trace(
         # A try takes longer than in the steps without torch.
         points=2,
         kills=1,
+        is_slow=True,
     )
     with ProcessPoolExecutor(1, forks) as executor:
         print(executor.submit(kill_everywhere, case, tmp_path).result())
