@@ -176,8 +176,7 @@ def test_form_has_descriptions_and_choices(site: Site) -> None:
     assert parameters
     assert [name for name, each in parameters.items() if not each.get("description")] == []
     choices = {name for name, each in parameters.items() if each.get("enum")}
-    assert {"preset", "method", "provider", "adapter-from", "only-if-changed"} <= choices
-    assert "tiny" in parameters["preset"]["enum"]
+    assert {"method", "provider", "adapter-from", "only-if-changed"} <= choices
     decided = installed_values(answer)
     assert decided["images-registry"] == images()
     assert decided.keys() & parameters.keys() == set()
