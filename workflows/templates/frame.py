@@ -25,9 +25,9 @@ from hera.workflows.models import Volume as PodVolume
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import DAY_SECONDS
+from argotune.workflows.templates.manifest import PART_OF
 
 AnyVolume = Volume | ExistingVolume | SecretVolume | ConfigMapVolume | PodVolume
-LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _TITLE = "workflows.argoproj.io/title"
 _DESCRIPTION = "workflows.argoproj.io/description"
 _LIFETIME_SECONDS = 7 * DAY_SECONDS
@@ -53,14 +53,14 @@ def template_of_runs(
     return WorkflowTemplate(
         name=name,
         annotations={_TITLE: title, _DESCRIPTION: description},
-        labels=LABELS,
+        labels=PART_OF,
         arguments=list(arguments),
         entrypoint=entrypoint,
         on_exit=on_exit,
         security_context=container.POD_SECURITY,
         service_account_name=accounts.STEP,
         workflow_metadata=WorkflowMetadata(
-            labels=LABELS,
+            labels=PART_OF,
             annotations={
                 _TITLE: run_title,
                 _DESCRIPTION: run_description,
@@ -70,7 +70,7 @@ def template_of_runs(
                 "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
             },
         ),
-        pod_metadata=Metadata(labels=LABELS),
+        pod_metadata=Metadata(labels=PART_OF),
         # Pods of failed runs stay for `kubectl logs`; the volume stays for `argo retry`.
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
         volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),

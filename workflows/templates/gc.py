@@ -18,11 +18,11 @@ from argotune.steps.gc import params as gc_params
 from argotune.steps.nodes.providers import cluster_settings
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates import step as container
+from argotune.workflows.templates.manifest import PART_OF
 from argotune.workflows.templates.step import Step, value_of
 from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 
 NAME = "gc"
-_LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _TITLE = "workflows.argoproj.io/title"
 _RUN_TITLE = "gc: look for nodes that runs left behind"
 _KEPT_SECONDS = 24 * 3600
@@ -61,13 +61,13 @@ def build() -> WorkflowTemplate:
                 "Agent pools and NodeClaims of runs that have ended, or whose time is over."
             ),
         },
-        labels=_LABELS,
+        labels=PART_OF,
         arguments=list(PARAMETERS),
         entrypoint=GC.name,
         security_context=container.POD_SECURITY,
         service_account_name=accounts.STEP,
         workflow_metadata=WorkflowMetadata(annotations={_TITLE: _RUN_TITLE}),
-        pod_metadata=Metadata(labels=_LABELS),
+        pod_metadata=Metadata(labels=PART_OF),
         pod_gc=PodGC(strategy="OnWorkflowSuccess"),
         ttl_strategy=TTLStrategy(seconds_after_completion=_KEPT_SECONDS),
     ) as template:
@@ -85,7 +85,7 @@ def build_schedule() -> CronWorkflow:
                 "Of the whole namespace, and of no workspace; suspended where no run makes nodes."
             ),
         },
-        labels=_LABELS,
+        labels=PART_OF,
         schedules=["7-59/10 * * * *"],
         timezone=DEFAULT_TIMEZONE,
         concurrency_policy="Forbid",

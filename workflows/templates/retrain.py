@@ -10,6 +10,7 @@ from hera.workflows import CronWorkflow
 from hera.workflows.models import WorkflowTemplateRef
 
 from argotune.workflows.templates import finetune
+from argotune.workflows.templates.manifest import PART_OF
 from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 
 NAME = "retrain"
@@ -19,7 +20,7 @@ def build() -> CronWorkflow:
     """Build the schedule without the workspace's part."""
     return CronWorkflow(
         name=NAME,
-        labels={"app.kubernetes.io/part-of": "argotune"},
+        labels=PART_OF,
         schedules=["0 3 * * *"],
         timezone=DEFAULT_TIMEZONE,
         # Two runs of one workspace would replace each other's service.
