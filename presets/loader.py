@@ -32,6 +32,13 @@ def model_preset(name: str) -> ModelPreset:
 
 
 @functools.cache
+def model_preset_names() -> frozenset[str]:
+    """The names and aliases of all model presets, in small letters."""
+    presets = model_presets()
+    return frozenset(name.lower() for each in presets for name in (each.name, *each.aliases))
+
+
+@functools.cache
 def model_presets() -> tuple[ModelPreset, ...]:
     """All model presets, sorted by name."""
     paths = sorted((PRESETS_DIR / "models").glob("*.yaml"), key=lambda path: path.stem)

@@ -6,7 +6,12 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.alternatives import alternatives
 from argotune.steps.plan.assemble import assemble
-from argotune.steps.plan.base_model.find import describe_base_model, find_base_model, text_of_own
+from argotune.steps.plan.base_model.find import (
+    describe_base_model,
+    find_base_model,
+    own_preset,
+    text_of_own,
+)
 from argotune.steps.plan.base_model.own import WrongPreset, parse_own_preset, write_own_preset
 from argotune.steps.plan.checks import problems_outside_a_run, read_checks
 from argotune.steps.plan.choose import Choice, Job, choose
@@ -67,6 +72,7 @@ __all__ = [
     "hours",
     "make_plan",
     "make_service_plan",
+    "own_preset",
     "parse_own_preset",
     "preset_of",
     "problems_outside_a_run",

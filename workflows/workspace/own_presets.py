@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from argotune.presets.loader import model_presets
+from argotune.presets.loader import model_preset_names
 from argotune.steps.common import strict_yaml
 from argotune.workflows.home_root import home_root
 from argotune.workflows.workspace.config_map import ConfigMaps, FindConfigMap
@@ -50,7 +50,8 @@ class OwnPresets:
         if named:
             self._used = named[0]
             return str(_data(named[0])[PRESET_KEY])
-        if name.lower() in _taken_names():
+        # Presets of one's own cannot have the names of argotune's.
+        if name.lower() in model_preset_names():
             return None
         return self._of_installation(name) or text_of_this_machine(name)
 
@@ -94,11 +95,6 @@ def text_of_this_machine(name: str) -> str | None:
     """Return the text of a preset of this machine; None: there is none of this name."""
     found = (path for path in files_of_this_machine() if path.stem == name)
     return next((path.read_text("utf-8") for path in found), None)
-
-
-def _taken_names() -> set[str]:
-    """Names of argotune's presets, in small letters: presets of one's own cannot have them."""
-    return {name.lower() for each in model_presets() for name in (each.name, *each.aliases)}
 
 
 def _data(config_map: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ def find_base_model(
     """
     asked = hub_name(name)
     if find_own is not None and is_preset_name(name) and (own := find_own(name)) is not None:
-        return _own_preset(name, own)
+        return own_preset(name, own)
     if asked is not None:
         known = _known_by_hub_id(asked)
         if known is not None:
@@ -68,6 +68,14 @@ def describe_base_model(
     else:
         raise ParamsError(f"{name!r}: accepted is OWNER/NAME or OWNER/NAME@REVISION of the Hub")
     return describe(files, chat_template=chat_template)
+
+
+def own_preset(name: str, text: str) -> ModelPreset:
+    """The preset of one's own in a text. Raises ParamsError with every problem."""
+    try:
+        return parse_own_preset(text, name)
+    except WrongPreset as error:
+        raise ParamsError([f"preset {name}: {problem}" for problem in error.problems]) from error
 
 
 def complete(
@@ -106,13 +114,3 @@ def _known_by_hub_id(asked: HubName) -> ModelPreset | None:
         if preset.source == "hub" and preset.repository.lower() == asked.repository.lower():
             return preset if asked.revision in (None, preset.revision) else None
     return None
-
-
-def _own_preset(name: str, text: str) -> ModelPreset:
-    try:
-        preset = parse_own_preset(text)
-    except WrongPreset as error:
-        raise ParamsError([f"preset {name}: {problem}" for problem in error.problems]) from error
-    if preset.name != name:
-        raise ParamsError(f"preset {name}: its file has the name {preset.name!r}; accepted is one")
-    return preset

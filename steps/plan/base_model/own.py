@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from argotune.presets.loader import model_presets
+from argotune.presets.loader import model_preset_names
 from argotune.presets.schema import ModelPreset
 from argotune.presets.sizes import linear_layers, total_parameters
 from argotune.steps.common import strict_yaml
@@ -31,8 +31,8 @@ class WrongPreset(ValueError):
         super().__init__("; ".join(problems))
 
 
-def parse_own_preset(text: str) -> ModelPreset:
-    """Parse a preset of one's own, YAML.
+def parse_own_preset(text: str, name: str) -> ModelPreset:
+    """Parse a preset of one's own, YAML, that its file or its user names so.
 
     Raises WrongPreset with every problem, also for the name of one of argotune's.
     """
@@ -42,6 +42,8 @@ def parse_own_preset(text: str) -> ModelPreset:
     except (strict_yaml.YamlProblem, msgspec.ValidationError) as error:
         raise WrongPreset([str(error)]) from error
     problems = [*_name_problems(preset), *_problems(preset)]
+    if preset.name != name:
+        problems.append(f"name: {preset.name!r}; accepted is the file's name")
     if preset.source not in ("hub", "cache"):
         problems.append(
             f"source: {preset.source!r}; accepted are hub and cache; other weights are"
@@ -86,8 +88,7 @@ def _name_problems(preset: ModelPreset) -> Iterator[str]:
     for name in (preset.name, *preset.aliases):
         if not _NAME.fullmatch(name):
             yield f"name: {name!r}; accepted are lower-case letters, digits, '.' and '-'"
-    taken = {name.lower() for each in model_presets() for name in (each.name, *each.aliases)}
-    for name in sorted({preset.name, *preset.aliases} & taken):
+    for name in sorted({preset.name, *preset.aliases} & model_preset_names()):
         yield f"name: {name!r} is a preset of argotune; give yours another name"
 
 

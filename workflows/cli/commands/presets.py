@@ -13,10 +13,10 @@ from typer.core import TyperGroup
 from argotune.presets.loader import PRESETS_DIR, model_preset, model_presets
 from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset
+from argotune.steps.common.errors import ParamsError
 from argotune.steps.plan.planning import (
-    WrongPreset,
     describe_base_model,
-    parse_own_preset,
+    own_preset,
     write_own_preset,
 )
 from argotune.workflows.cli.console import console
@@ -58,7 +58,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a preset.")]) -> None
     """Print one preset whole, with the source of its numbers."""
     own = text_of_this_machine(name)
     if own is not None:
-        _parse(own, name)
+        own_preset(name, own)
         print(own, end="")
         return
     try:
@@ -108,7 +108,7 @@ def add(
             " leave it out"
         )
     text = write_own_preset(described, wanted)
-    _parse(text, wanted)
+    own_preset(wanted, text)
     directory = output or directory_of_this_machine()
     path = directory / f"{wanted}.yaml"
     if path.exists():
@@ -123,22 +123,12 @@ def _own_presets() -> list[ModelPreset]:
     found, problems = list[ModelPreset](), list[str]()
     for path in files_of_this_machine():
         try:
-            found.append(_parse(path.read_text("utf-8"), path.stem))
-        except InputError as error:
+            found.append(own_preset(path.stem, path.read_text("utf-8")))
+        except ParamsError as error:
             problems += error.problems
     if problems:
         raise InputError(problems)
     return found
-
-
-def _parse(text: str, name: str) -> ModelPreset:
-    try:
-        preset = parse_own_preset(text)
-    except WrongPreset as error:
-        raise InputError([f"preset {name}: {problem}" for problem in error.problems]) from error
-    if preset.name != name:
-        raise InputError(f"preset {name}: its file has the name {preset.name!r}; accepted is one")
-    return preset
 
 
 def _table(presets: Sequence[ModelPreset]) -> Table:

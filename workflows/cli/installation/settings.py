@@ -234,12 +234,9 @@ class Settings:
     def _preset_problems(self) -> Iterator[str]:
         for name, text in (self.presets or {}).items():
             try:
-                preset = parse_own_preset(text)
+                parse_own_preset(text, name)
             except WrongPreset as error:
                 yield from (f"--presets: {name}.yaml: {each}" for each in error.problems)
-                continue
-            if preset.name != name:
-                yield f"--presets: {name}.yaml: name: {preset.name!r}; accepted is the file's name"
 
     def _ca_problems(self) -> Iterator[str]:
         if self.ca is None:
