@@ -15,13 +15,13 @@ from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.memory import (
     BFLOAT16_BYTES,
     CONTEXT_BYTES,
+    FLOAT32_BYTES,
     GB,
     logits_chunk_bytes,
     weights_bytes,
 )
 
 _ADAPTERS = 2
-_FLOAT32_BYTES = 4
 
 
 def answer_batch_tokens(job: Job, card: Card) -> int:
@@ -33,7 +33,7 @@ def answer_batch_tokens(job: Job, card: Card) -> int:
     if settings.shard:
         # Its blocks are spread over the GPUs, and so are their keys and values.
         weights /= workers(settings, card)
-    adapter = _FLOAT32_BYTES * lora_parameters(architecture, family, job.targets, settings.r)
+    adapter = FLOAT32_BYTES * lora_parameters(architecture, family, job.targets, settings.r)
     free = card.usable_gb * GB - weights - _ADAPTERS * adapter - CONTEXT_BYTES
     free -= logits_chunk_bytes(architecture)
     token_bytes = BFLOAT16_BYTES * kept_numbers(architecture)

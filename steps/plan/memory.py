@@ -43,6 +43,7 @@ from argotune.steps.plan.adapter_memory import PLAIN, AdapterExtras
 NF4_BYTES = 0.516
 """4 bits, plus an 8-bit scale per 64 weights, plus a float32 scale per 256 of these scales."""
 BFLOAT16_BYTES = 2
+FLOAT32_BYTES = 4
 LORA_BYTES = 16
 CONTEXT_BYTES = 0.7e9
 CHUNK_TOKENS = 512

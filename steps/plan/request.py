@@ -173,8 +173,12 @@ def find_sku(
     problems: list[str],
     *,
     cloud: str = "",
+    place: str = "instance-type",
 ) -> Sku | None:
-    """Find the SKU; one that is unknown, or of another cloud, is added to the problems."""
+    """Find the SKU that setting `place` names.
+
+    One that is unknown, or of another cloud, is added to the problems.
+    """
     problem = _cloud_problem(cloud, provider, catalogs)
     if problem:
         problems.append(problem)
@@ -187,7 +191,7 @@ def find_sku(
     except UnknownName as error:
         names = [each.name for each in skus(usable)]
         unknown = UnknownName(error.kind, error.name, names)
-        problems.append(f"instance-type: {unknown}; empty for existing nodes or this machine")
+        problems.append(f"{place}: {unknown}; empty for existing nodes or this machine")
         return None
     clouds = [each.cloud for each in usable]
     if found.cloud not in clouds:
@@ -196,7 +200,7 @@ def find_sku(
             if cloud
             else f"provider {provider} makes machines of {' and '.join(clouds)}"
         )
-        problems.append(f"instance-type: {found.name} is a machine of {found.cloud}; {where}")
+        problems.append(f"{place}: {found.name} is a machine of {found.cloud}; {where}")
     return found
 
 

@@ -24,7 +24,7 @@ from argotune.steps.contracts.served import SERVER_MEMORY
 from argotune.steps.contracts.serving import rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.hardware import GIB, THIS_MACHINE, Card, card_of, sku_problem
-from argotune.steps.plan.memory import BFLOAT16_BYTES, CONTEXT_BYTES, weights_bytes
+from argotune.steps.plan.memory import BFLOAT16_BYTES, CONTEXT_BYTES, FLOAT32_BYTES, weights_bytes
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import candidates, find_sku, needs_gpu, preset_of
 from argotune.steps.plan.service.size import (
@@ -39,8 +39,6 @@ from argotune.steps.plan.service.size import (
 from argotune.steps.plan.skus import describe
 
 _OTHER_ENGINES = "take transformers, or auto"
-_FLOAT32_BYTES = 4
-"""Of a weight on a CPU."""
 _CPU_RESERVE = 1.1
 _PLACE = "service-instance-type"
 
@@ -102,7 +100,7 @@ def cpu_memory(preset: ModelPreset, *, load_in_4bit: bool) -> str:
     weights = (
         weights_bytes(architecture, family, "qlora")
         if load_in_4bit
-        else _FLOAT32_BYTES * total_parameters(architecture, family)
+        else FLOAT32_BYTES * total_parameters(architecture, family)
     )
     whole = float(quantity(SERVER_MEMORY["transformers"])) + _CPU_RESERVE * weights
     return f"{math.floor(whole / GIB)}Gi"
@@ -112,11 +110,10 @@ def _sku(params: Params, problems: list[str]) -> Sku | None:
     """The machine that is named for the service; a server of this machine has none."""
     if params.deploy_to == "process":
         return None
-    found: list[str] = []
     # It is a node of the run's cluster.
     cloud = params.cloud or cloud_of_size(params.instance_type or "")
-    sku = find_sku(params.service_instance_type, "existing", sku_catalogs(), found, cloud=cloud)
-    problems += [problem.replace("instance-type", _PLACE, 1) for problem in found]
+    asked = params.service_instance_type
+    sku = find_sku(asked, "existing", sku_catalogs(), problems, cloud=cloud, place=_PLACE)
     if sku is not None and (reason := sku_problem(sku)):
         problems.append(f"{_PLACE}: {sku.name} cannot be used: {reason}")
     return sku
@@ -187,6 +184,7 @@ def _jobs(
     bits = {"true": [True], "false": [False]}.get(params.load_in_4bit, [False])
     if params.load_in_4bit == "auto" and plan.method == "qlora" and "transformers" in engines:
         bits = [False, True]
+    skus = candidates("existing", sku, sku_catalogs(), cloud=params.cloud)
     for load_in_4bit in bits:
         for engine in engines:
             if not (load_in_4bit and engine == "vllm"):
@@ -197,7 +195,7 @@ def _jobs(
                     asked_length=None,
                     most_length=_most_length(plan),
                     adapters=_adapter_sizes(plan, preset, engine),
-                    skus=candidates("existing", sku, sku_catalogs(), cloud=params.cloud),
+                    skus=skus,
                 )
 
 

@@ -39,8 +39,8 @@ LEAST_LENGTH = 2048
 """A context that the user did not ask for is not shorter than this, or than the model's."""
 LENGTH_STEP = 256
 """Such a context is a multiple of this many tokens."""
-_FLOAT32_BYTES = 2
-"""Per byte of an adapter's file."""
+_LOADED_BYTES = 2
+"""Per byte of an adapter's file, whose 16-bit weights are loaded in float32."""
 _LOGIT_BYTES = 24
 
 
@@ -183,7 +183,7 @@ def _memory_share(job: ServiceJob) -> float:
 def _adapters_bytes(job: ServiceJob) -> int:
     sizes = job.adapters
     if job.engine == "transformers":
-        return _FLOAT32_BYTES * sizes.file_bytes
+        return _LOADED_BYTES * sizes.file_bytes
     if not sizes.largest_rank:
         return 0
     architecture, rank = job.preset.architecture, vllm.max_lora_rank(sizes.largest_rank)
