@@ -398,9 +398,15 @@ class Kube:
         """Read a Deployment; None where it is missing."""
         return self.get("Deployment", namespace, name)
 
-    def change_deployment(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
-        """Merge the change into a Deployment; with a resourceVersion, only into that one."""
-        self.patch("Deployment", namespace, name, change)
+    def change_deployment(self, seen: Object, annotations: Object, spec: Object) -> None:
+        """Merge annotations and spec into a Deployment; None deletes one.
+
+        Raises ApiRefusal 409, with nothing changed, where it has changed since it was `seen`.
+        """
+        metadata = seen["metadata"]
+        only = {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}
+        change = {"metadata": only, "spec": spec}
+        self.patch("Deployment", metadata["namespace"], metadata["name"], change)
 
     def pods_on_nodes(self) -> Objects:
         """List the pods of all namespaces that are bound to a node and have not ended."""

@@ -76,7 +76,7 @@ class HandOver:
         if params.service_during_tuning == "wait":
             return _ADVICE
         try:
-            kube.change_deployment(params.namespace, params.workspace, _change(found, note, params))
+            kube.change_deployment(found, *_change(found, note, params))
         except ApiRefusal as error:
             # Somebody changed it just now; the next look sees it anew.
             if error.status == 409:
@@ -103,8 +103,10 @@ def _said(params: Params) -> str:
     return f"service {params.workspace} gives its GPU to the run, and {how} meanwhile"
 
 
-def _change(found: Object, before: Note | None, params: Params) -> dict[str, Any]:
-    """The merge patch; it is refused where the Deployment is another one by now."""
+def _change(
+    found: Object, before: Note | None, params: Params
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The annotations and the spec that are to be merged into the Deployment."""
     template = found["spec"]["template"]
     note = Note(
         template=before.template if before is not None else template,
@@ -115,9 +117,7 @@ def _change(found: Object, before: Note | None, params: Params) -> dict[str, Any
     if params.service_during_tuning == "cpu":
         wanted = on_cpu(template, image=params.serve_image, memory=params.cpu_memory)
         spec = {"template": merge_to(wanted, template)}
-    version = found["metadata"].get("resourceVersion")
-    seen = {"resourceVersion": version} if version else {}
-    return {"metadata": {**seen, "annotations": {NOTE: note.text()}}, "spec": spec}
+    return {NOTE: note.text()}, spec
 
 
 def on_cpu(template: Object, *, image: str, memory: str) -> dict[str, Any]:

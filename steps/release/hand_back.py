@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
@@ -28,14 +27,7 @@ def hand_back(kube: Kube, params: Params) -> str:
         return ""
     now = found["spec"]["template"]
     replicas = replicas_of(found) or note.replicas
-    version = found["metadata"].get("resourceVersion")
-    change: dict[str, Any] = {
-        "metadata": {
-            **({"resourceVersion": version} if version else {}),
-            "annotations": {NOTE: None},
-        },
-        "spec": {"replicas": replicas, "template": merge_to(note.template, now)},
-    }
-    kube.change_deployment(params.namespace, params.workspace, change)
+    spec = {"replicas": replicas, "template": merge_to(note.template, now)}
+    kube.change_deployment(found, {NOTE: None}, spec)
     log.event(_LOGGER, "handed-back", service=params.workspace, replicas=replicas)
     return f"service {params.workspace} has its GPU again"

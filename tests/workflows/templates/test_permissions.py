@@ -45,7 +45,9 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
     "deployments": lambda kube, kind: kube.deployments("ns", "a=b"),
     "deployment": lambda kube, kind: kube.deployment("ns", "x"),
-    "change_deployment": lambda kube, kind: kube.change_deployment("ns", "x", {}),
+    "change_deployment": lambda kube, kind: kube.change_deployment(
+        {"metadata": {"name": "x", "namespace": "ns", "resourceVersion": "1"}}, {}, {}
+    ),
     "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),
     "nodes": lambda kube, kind: kube.nodes(""),
     "warnings": lambda kube, kind: kube.warnings("ns", "x"),
