@@ -12,6 +12,7 @@ from argotune.presets.loader import model_presets, skus
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.served import KEYS_AND_VALUES_SHARE
+from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.contracts.vllm import GPU_MEMORY_SHARE
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
@@ -188,17 +189,18 @@ def test_every_preset_fits_every_machine_or_is_refused_for_tuning_and_service(me
                 assert tuning.reason
             else:
                 wanted = replace(anywhere, instance_type=tuning.sku.name)
+                plan = make_plan(wanted)
                 # The longest prompt that evaluate takes, and its longest answer.
-                assert make_plan(wanted).evaluation.batch_tokens >= 2048 + 256
-                outcome = outcome_of_service(wanted, preset)
+                assert plan.evaluation.batch_tokens >= 2048 + 256
+                outcome = outcome_of_service(wanted, plan, preset)
             outcomes[outcome] += 1
     assert outcomes.total() == len(model_presets()) * len(skus())
     assert min(outcomes["serves"], outcomes["no tuning"]) > 50, outcomes
 
 
-def outcome_of_service(wanted: Params, preset: ModelPreset) -> str:
+def outcome_of_service(wanted: Params, plan: TrainingPlan, preset: ModelPreset) -> str:
     try:
-        service = service_of_run(wanted, make_plan(wanted))
+        service = service_of_run(wanted, plan)
     except ParamsError as error:
         (problem,) = error.problems
         assert problem.startswith(
