@@ -205,16 +205,21 @@ def with_own_service(
     return dataclasses.replace(found, workspace=workspace)
 
 
-def print_warnings(
+def warnings_of(
     planned: Planned | PlannedService, *, is_installation_asked: bool = False
-) -> None:
-    """Print the warnings of file and plan on stderr, one line each.
+) -> list[str]:
+    """List the warnings of file and plan.
 
     An installation that is asked refuses the hosts that it does not permit.
     """
     hosts = () if is_installation_asked else planned.workspace.host_warnings
     service = planned.service.warnings if isinstance(planned, Planned) and planned.service else ()
-    print_as_warnings([*planned.workspace.warnings, *hosts, *planned.plan.warnings, *service])
+    return [*planned.workspace.warnings, *hosts, *planned.plan.warnings, *service]
+
+
+def print_warnings(planned: Planned | PlannedService) -> None:
+    """Print the warnings of file and plan on stderr, one line each."""
+    print_as_warnings(warnings_of(planned))
 
 
 def print_as_warnings(texts: Iterable[str]) -> None:

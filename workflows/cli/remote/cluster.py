@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
@@ -24,15 +24,30 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.own_presets import INSTALLED_PRESETS
+from argotune.workflows.workspace.planned import print_as_warnings
+
+Warn = Callable[[Iterable[str]], None]
+"""Called with warnings for the user, a sentence each."""
 
 
 class Cluster:
-    """One namespace of the kubeconfig's cluster; the first call reads the kubeconfig.
+    """One namespace of the kubeconfig's cluster, or of that which is given as `kube`.
 
-    Raises InputError for an empty name of namespace or context.
+    The first call reads the kubeconfig. Raises InputError for an empty name of namespace or
+    context.
     """
 
-    def __init__(self, *, context: str | None = None, namespace: str | None = None) -> None:
+    warn: Warn
+    """Where the warnings of a command go: to stderr, unless somebody else asks."""
+
+    def __init__(
+        self,
+        *,
+        context: str | None = None,
+        namespace: str | None = None,
+        kube: Kube | None = None,
+        warn: Warn = print_as_warnings,
+    ) -> None:
         # The text of a shell's variable that is not set names no place to act in.
         options.refuse(
             {"--namespace": namespace == "", "--context": context == ""},
@@ -42,7 +57,8 @@ class Cluster:
         self._given_namespace = namespace
         self._file_namespace: str | None = None
         self._context_namespace: str | None = None
-        self._kube: Kube | None = None
+        self._kube = kube
+        self.warn = warn
 
     @property
     def namespace(self) -> str:

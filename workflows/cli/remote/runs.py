@@ -125,8 +125,3 @@ def by_service(found: Iterable[Object]) -> dict[str, Object]:
 def host_of(service: Object) -> str:
     """Return the name of the service whose servers answer, from `by_service`."""
     return str(service["metadata"]["name"])
-
-
-def is_ready(deployment: Object) -> bool:
-    """Whether a server answers; while a new one starts, the old one does."""
-    return int(deployment.get("status", {}).get("readyReplicas") or 0) > 0

@@ -25,7 +25,6 @@ from argotune.workflows.cli.remote.runs import (
     deployments,
     find_cluster_run,
     host_of,
-    is_ready,
     newest_by_workspace,
     newest_first,
     refuse_name,
@@ -35,6 +34,7 @@ from argotune.workflows.cli.remote.schedules import find_schedules, schedule_nam
 from argotune.workflows.cli.remote.service_obstacles import service_obstacles
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
+from argotune.workflows.cli.show.readiness import is_ready, readiness
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
 from argotune.workflows.cli.show.schedules import Schedule, runs_table, schedules_table
@@ -58,7 +58,6 @@ from argotune.workflows.cli.show.workflow_json import (
     makes_no_adapter,
     name_of,
     nodes_of,
-    only_pushes,
     outputs_of,
     outputs_of_node,
     phase_of,
@@ -206,19 +205,17 @@ def _rows(runs: Sequence[Workflow], services: Objects) -> list[WorkspaceRow]:
 
 def _row(run: Workflow, service: Object | None, machine: str) -> WorkspaceRow:
     """Build the row of a workspace; `machine` is that of its newest run that had one."""
-    inference = service is not None and is_ready(service)
-    has_what_it_needs = inference or only_pushes(run)
+    ready = readiness(run, service)
     accelerator = accelerator_of(run)
     # A scheduled run with unchanged data provisions nothing and keeps the service.
     tunes = not makes_no_adapter(run) and not changes_nothing(run)
-    resource = bool(accelerator) or (phase_of(run) == "Succeeded" and has_what_it_needs)
     spending = _spending_of_service(service) or spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
         instance=accelerator or _instance_type(service) or ("" if tunes else machine),
-        resource_ready=resource,
-        inference_ready=inference,
-        workspace_ready=phase_of(run) == "Succeeded" and has_what_it_needs,
+        resource_ready=ready.resource,
+        inference_ready=ready.inference,
+        workspace_ready=ready.workspace,
         created=run["metadata"]["creationTimestamp"],
         spent="" if spending is None else spending.short,
         phase=shown_phase(run),

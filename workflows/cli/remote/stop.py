@@ -6,22 +6,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from argotune.steps.contracts.in_service import joined_in
-from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
-from argotune.steps.nodes.made_node import node_of_service
 from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
-from argotune.workflows.cli.remote.rollback import begin_leave
-from argotune.workflows.cli.remote.runs import (
-    SERVICE_LABEL,
-    cluster_runs,
-    deployments,
-    host_of,
-    newest_by_workspace,
-    whole_run,
-)
+from argotune.workflows.cli.remote.runs import cluster_runs, newest_by_workspace, whole_run
+from argotune.workflows.cli.remote.service_removal import remove_service
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.results import phase_and_reason
@@ -68,7 +57,12 @@ def stop(
     problems = [problem for run in runs for problem in _wait(cluster, name_of(run), deadline)]
     missing = [name for name in names if not found[name]]
     if service:
-        with_service = {name for name in names if _remove_service(cluster, name, meant[name])}
+        with_service = {
+            name
+            for name in names
+            # The name may be a run's: then the workspace is the run's.
+            if remove_service(cluster, workspace_of(meant[name][0]) if meant[name] else name)
+        }
         missing = [name for name in missing if name not in with_service]
     left = {name: _left(running, runs, name) for name in names}
     for name in names:
@@ -149,48 +143,3 @@ def _exit_handlers(run: Workflow) -> Iterator[str]:
         if is_exit_handler(node):
             said = outputs_of_node(node).get(_RELEASED_OUTPUT) or row.message
             yield f"{row.name}: {row.phase}" + (f": {said}" if said else "")
-
-
-def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bool:
-    """Delete the objects of the workspace's service; returns whether any existed.
-
-    The name may be a run's: then the workspace is the run's.
-    """
-    name = workspace_of(runs[0]) if runs else name
-    known = deployments(cluster)
-    if name in known and host_of(known[name]) != name:
-        run = begin_leave(cluster, name, known[name])
-        print(
-            f"{name}: run {run} takes it out of service {host_of(known[name])}, which stays;"
-            f" `argotune status {run} {cluster.flags}` shows it"
-        )
-        return True
-    joined = joined_in(known[name]["metadata"].get("annotations") or {}) if name in known else {}
-    if joined:
-        print(
-            f"warning: {', '.join(joined)} joined service {name} and go with it; the next run of"
-            " each, with another serve-with or none, serves it again",
-            file=sys.stderr,
-        )
-    removed = False
-    # What serves goes after what stands around it.
-    for kind in reversed(SERVICE_KINDS):
-        # Some clusters do not have the kinds of Gateway API and Prometheus' operator.
-        with explain_errors(f"{kind} {name}"):
-            item = cluster.kube.get(kind, cluster.namespace, name)
-        if item is None:
-            continue
-        labels = item["metadata"].get("labels") or {}
-        if labels.get(SERVICE_LABEL) != name:
-            print(f"warning: {kind} {name} is not argotune's, and stays", file=sys.stderr)
-            continue
-        cluster.delete(kind, name)
-        print(f"{kind} {name}: deleted from namespace {cluster.namespace}")
-        removed = True
-        node = node_of_service(item["metadata"].get("annotations") or {})
-        if node is not None:
-            print(
-                f"node {node.placement}: was the service's own, and is given back within ten"
-                f" minutes; at once: argotune gc {cluster.flags}"
-            )
-    return removed

@@ -36,8 +36,7 @@ from argotune.workflows.workspace.planned import (
     PlannedService,
     load,
     load_service,
-    print_as_warnings,
-    print_warnings,
+    warnings_of,
     with_own_service,
 )
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
@@ -52,7 +51,7 @@ def plan_for_cluster(
     substitute: bool = False,
     is_installed: bool = True,
 ) -> Planned:
-    """Read and plan a workspace whose runs are pods of the cluster, and print its warnings.
+    """Read and plan a workspace whose runs are pods of the cluster, and tell its warnings.
 
     `is_installed` says that they are those of the namespace's installation.
     Raises WorkspaceError with every problem of the file and of the plan.
@@ -76,7 +75,7 @@ def plan_for_cluster(
     if reason := has_other_base(there, planned):
         planned = with_own_service(planned, reason, read, overrides)
     check_joining(there, planned)
-    print_warnings(planned, is_installation_asked=is_installed)
+    cluster.warn(warnings_of(planned, is_installation_asked=is_installed))
     return planned
 
 
@@ -98,7 +97,7 @@ def plan_service_for_cluster(
         find_config_map=cluster.find_config_map,
         find_defaults=defaults_of(cluster, is_installed=is_installed),
     )
-    print_warnings(planned, is_installation_asked=is_installed)
+    cluster.warn(warnings_of(planned, is_installation_asked=is_installed))
     return planned
 
 
@@ -115,16 +114,22 @@ def submit(
     It refers to the installed template, or contains it with `images`. `volume_size` is what its
     plan needs, for an installation that has set none.
     """
-    print_as_warnings(_going_on(cluster, workspace))
+    cluster.warn(_going_on(cluster, workspace))
     name = manifests.random_name(workspace.name)
     secret_name = f"{name}-urls"
     if images is None:
-        secret, document = _referring(cluster, workspace, allow_loopback, secret_name, volume_size)
+        secret, document = run_of_installation(
+            cluster,
+            workspace,
+            allow_loopback=allow_loopback,
+            volume_size=volume_size,
+            secret_name=secret_name,
+        )
     else:
         check_node_settings(workspace, manifests.install_defaults())
         check_collection(cluster, workspace.options)
         check_client_keys(cluster, workspace.options)
-        print_as_warnings(class_warnings(cluster, workspace.options.get("storage-class")))
+        cluster.warn(class_warnings(cluster, workspace.options.get("storage-class")))
         secret, document = whole_workflow(
             workspace,
             allow_loopback=allow_loopback,
@@ -200,13 +205,19 @@ def check_collection(cluster: Cluster, options: Mapping[str, str]) -> None:
         )
 
 
-def _referring(
+def run_of_installation(
     cluster: Cluster,
     workspace: Workspace,
+    *,
     allow_loopback: bool,
-    secret_name: str,
     volume_size: str,
+    secret_name: str,
 ) -> tuple[Object | None, Object]:
+    """Build a Workflow of the installed template, after the Secret of its URLs, if any.
+
+    Raises WorkspaceError for what the installation does not allow, and CliError where there is none
+    or it is of another version.
+    """
     installed = check_against_installation(cluster, workspace, allow_loopback=allow_loopback)
     try:
         return referring_workflow(
@@ -241,11 +252,11 @@ def check_against_installation(
     except WorkspaceError as error:
         raise WorkspaceError([_name_namespace(each, cluster) for each in error.problems]) from error
     warnings = host_warnings(workspace, manifests.decided_values(installed))
-    print_as_warnings(_name_namespace(each, cluster) for each in warnings)
+    cluster.warn(_name_namespace(each, cluster) for each in warnings)
     check_collection(cluster, workspace.options)
     check_client_keys(cluster, workspace.options)
     own_class = workspace.options.get("storage-class")
-    print_as_warnings(class_warnings(cluster, own_class or class_of_runs(installed["spec"])))
+    cluster.warn(class_warnings(cluster, own_class or class_of_runs(installed["spec"])))
     return installed
 
 
