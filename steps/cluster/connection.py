@@ -108,6 +108,8 @@ class Connection:
         )
         self.host = str(api_client.configuration.host)
         """URL of the API server."""
+        self.requests = 0
+        """How many were sent."""
 
     def request(
         self,
@@ -168,6 +170,7 @@ class Connection:
         read_seconds: float = READ_SECONDS,
         accept: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
+        self.requests += 1
         with self._silence():
             response: urllib3.BaseHTTPResponse = self._client.request(
                 method,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 ARGO = "argoproj.io"
+KAITO = "kaito.sh"
 KARPENTER = "karpenter.sh"
 KUEUE = "kueue.x-k8s.io"
 _MONITORING = "monitoring.coreos.com"
@@ -106,6 +107,7 @@ _TABLE = (
     ),
     Kind("Workflow", "workflows", ARGO, "v1alpha1"),
     Kind("WorkflowTemplate", "workflowtemplates", ARGO, "v1alpha1"),
+    Kind("Workspace", "workspaces", KAITO, "v1beta1"),
 )
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _TABLE}
 """Name -> kind."""

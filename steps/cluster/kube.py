@@ -108,6 +108,11 @@ class Kube:
         """URL of the API server."""
         return self._connection.host
 
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._connection.requests
+
     def read(self, kind: str | Kind, namespace: str | None, name: str) -> Object:
         """Read an object. Raises ApiRefusal with status 404 where it or its kind is missing."""
         found = kind_of(kind)
@@ -123,6 +128,22 @@ class Kube:
             if error.status == 404:
                 return None
             raise
+
+    def has(self, kind: str | Kind, namespace: str | None, name: str) -> bool:
+        """Whether an object is there, by its metadata: a Secret's content stays where it is."""
+        found = kind_of(kind)
+        try:
+            self._connection.request(
+                f"read {found.shown(namespace, name)}",
+                "get",
+                found.path(namespace, name),
+                accept=_accepted("PartialObjectMetadata", metadata_only=True),
+            )
+        except ApiRefusal as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def list(
         self,
@@ -252,6 +273,20 @@ class Kube:
             found.path(namespace, name),
             query={"fieldManager": FIELD_MANAGER},
             body=change,
+            content_type=_MERGE_PATCH,
+        )
+
+    def patch_status(
+        self, kind: str | Kind, namespace: str, name: str, status: Mapping[str, Any]
+    ) -> Object:
+        """Merge into the status of an object whose kind has it as a subresource."""
+        found = kind_of(kind)
+        return self._connection.request(
+            f"patch status of {found.shown(namespace, name)}",
+            "patch",
+            found.path(namespace, name, "status"),
+            query={"fieldManager": FIELD_MANAGER},
+            body={"status": dict(status)},
             content_type=_MERGE_PATCH,
         )
 

@@ -73,7 +73,7 @@ def secrets_to_be_allowed(workspace: Workspace) -> list[str]:
         f"{workspace.place_of(name)}: {secret!r} must be among the Secrets that the installation"
         " allows, or the run fails; an administrator adds it by `argotune install --allow-secret"
         f" {secret}`"
-        for name, secret in _secrets_of(workspace)
+        for name, secret in named_secrets(workspace)
         if not is_allowed(secret, allowed)
     ]
 
@@ -98,7 +98,7 @@ def _conflicts(
 
 def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
     allowed = json.loads(values["allowed-secrets"])
-    for name, secret in _secrets_of(workspace):
+    for name, secret in named_secrets(workspace):
         problem = secret_problem(secret, allowed)
         if problem is not None:
             yield f"{workspace.place_of(name)}: {problem}"
@@ -124,7 +124,7 @@ def _forbidden_claims(workspace: Workspace, values: Mapping[str, str]) -> Iterat
             yield f"{workspace.place_of(setting)}: {problem}"
 
 
-def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
+def named_secrets(workspace: Workspace) -> Iterator[tuple[str, str]]:
     """Yield the settings of the file that name a Secret, with its name."""
     if workspace.push_secret is not None:
         yield "push-secret", workspace.push_secret

@@ -10,6 +10,7 @@ from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.steps.settings.run_settings import PREFIX, annotation_settings
 from argotune.workflows.workspace.fields import Fields, flag_of
 from argotune.workflows.workspace.model import Options
+from argotune.workflows.workspace.operator_annotations import OPERATOR_ANNOTATIONS, unread_warning
 
 _LABELS = "metadata.labels"
 _RESERVED_DOMAINS = ("argotune.dev", "argoproj.io", "kubernetes.io", "k8s.io")
@@ -29,6 +30,9 @@ def read_options(fields: Fields) -> Options:
     for name in [*ours, *(flag for flag in overrides if flag in known and flag not in ours)]:
         path = flag_of(name) if name in overrides else f"metadata.annotations.{PREFIX}{name}"
         text = overrides.get(name, ours.get(name, ""))
+        if name in OPERATOR_ANNOTATIONS:
+            fields.warnings.append(unread_warning(name))
+            continue
         if name not in known:
             fields.problems.append(f"{path}: unknown annotation; {_advice(name, known)}")
             continue

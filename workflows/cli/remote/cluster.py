@@ -101,6 +101,11 @@ class Cluster:
                     return None
                 raise
 
+    def has(self, kind: str, name: str) -> bool:
+        """Whether an object is there, without reading what it holds."""
+        with explain_errors(f"{kind} {name}"):
+            return self.kube.has(kind, self.namespace, name)
+
     def check_namespace(self) -> None:
         """Raise CliError where the namespace is missing, as far as the person may see it."""
         try:

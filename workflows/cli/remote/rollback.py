@@ -35,6 +35,29 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None, login: Logi
     `login` looks a version up. Raises InputError where there is no such service or version,
     CliError where nothing is known to go back to.
     """
+    known = _in_service(cluster, name, version)
+    reference = reference_of(name, known, version)
+    if reference is None:
+        print(f"service {name}: {version} is in service already")
+        return None
+    if version is not None:
+        _check_is_there(cluster, name, version, repository(known), login)
+    return _begin(cluster, name, reference, known, what="rollback")
+
+
+def rollback_document(cluster: Cluster, name: str, version: str | None) -> Object | None:
+    """Build the Workflow, without a look at the registry; None where it would change nothing.
+
+    Raises as `begin_rollback`.
+    """
+    known = _in_service(cluster, name, version)
+    reference = reference_of(name, known, version)
+    if reference is None:
+        return None
+    return _document(cluster, name, reference, known, what="rollback")
+
+
+def _in_service(cluster: Cluster, name: str, version: str | None) -> InService:
     services = deployments(cluster)
     problems = version_problems(version)
     if name not in services:
@@ -45,14 +68,7 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None, login: Logi
         )
     if problems:
         raise InputError(problems)
-    known = described(name, services[name]["metadata"].get("annotations") or {})
-    reference = reference_of(name, known, version)
-    if reference is None:
-        print(f"service {name}: {version} is in service already")
-        return None
-    if version is not None:
-        _check_is_there(cluster, name, version, repository(known), login)
-    return _begin(cluster, name, reference, known, what="rollback")
+    return described(name, services[name]["metadata"].get("annotations") or {})
 
 
 def begin_start(cluster: Cluster, name: str) -> str | None:
@@ -117,13 +133,22 @@ def _note(cluster: Cluster, name: str) -> str:
 
 
 def _begin(cluster: Cluster, name: str, reference: str, known: InService, *, what: str) -> str:
+    document = _document(cluster, name, reference, known, what=what)
+    run = manifests.random_name(f"{name}-{what}")
+    cluster.create(begun_by_person(cluster, manifests.with_name(document, run)))
+    return run
+
+
+def _document(
+    cluster: Cluster, name: str, reference: str, known: InService, *, what: str
+) -> Object:
     template = cluster.get("WorkflowTemplate", NAME)
     if template is None:
         raise CliError(
             f"WorkflowTemplate {NAME} is not in namespace {cluster.namespace}: `argotune install"
             f" {cluster.flags}` puts it there"
         )
-    document = rollback_workflow(
+    return rollback_workflow(
         template,
         name=name,
         reference=reference,
@@ -131,6 +156,3 @@ def _begin(cluster: Cluster, name: str, reference: str, known: InService, *, wha
         start=what == "start",
         leave=what == "leave",
     )
-    run = manifests.random_name(f"{name}-{what}")
-    cluster.create(begun_by_person(cluster, manifests.with_name(document, run)))
-    return run

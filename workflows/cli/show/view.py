@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.workflows.cli.show.fitting import Fitting
+from argotune.workflows.cli.show.pace import Pace
 from argotune.workflows.cli.show.rows import StepRow, step_rows, utc_now
 
 _MARKS = {
@@ -123,7 +124,7 @@ class LiveView:
         self._reasons: Mapping[str, str] = {}
         self._notes: dict[str, str] = {}
         """Step -> a few words about it."""
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[str, Pace] = {}
         self._spinners: dict[str, Spinner] = {}
         self._live = Live(
             console=console, refresh_per_second=8, get_renderable=self._render, transient=False
@@ -159,7 +160,7 @@ class LiveView:
         """Return a running step with its note and the time that it still takes."""
         if row.phase != "Running":
             return row
-        left = self._paces.setdefault(row.id, _Pace()).seconds_left(row, time.monotonic())
+        left = self._paces.setdefault(row.id, Pace()).seconds_left(row, time.monotonic())
         outlook = "" if left is None else f"{_clock(left)} left"
         said = ", ".join(filter(None, [row.message, self._notes.get(row.name, ""), outlook]))
         return replace(row, message=said)
@@ -168,28 +169,6 @@ class LiveView:
         if row.phase == "Running":
             return self._spinners.setdefault(row.id, Spinner("dots", style="cyan"))
         return mark(row)
-
-
-class _Pace:
-    """How fast a step comes on, since it was first seen at work: it may load before, or resume."""
-
-    def __init__(self) -> None:
-        self._first = self._last = (0, 0.0)
-        """Units done, and when that was seen, at the begin and at the newest change."""
-
-    def seconds_left(self, row: StepRow, now_seconds: float) -> float | None:
-        """Return the seconds to the end at this pace; None while there is none to measure."""
-        if row.total <= 1 or row.done == 0:
-            return None
-        if row.done != self._last[0]:
-            is_new = self._last[0] == 0 or row.done < self._last[0]
-            self._last = (row.done, now_seconds)
-            self._first = self._last if is_new else self._first
-        done, seconds = self._last[0] - self._first[0], self._last[1] - self._first[1]
-        if done == 0:
-            return None
-        waited = now_seconds - self._last[1]
-        return max(0.0, seconds / done * (row.total - row.done) - waited)
 
 
 def mark(row: StepRow) -> RenderableType:

@@ -1,0 +1,77 @@
+"""Events about a Workspace, which `kubectl describe workspace` shows."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections import OrderedDict
+
+from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.common import log
+from argotune.workflows.cli.show.rows import utc_now
+
+COMPONENT = "argotune-operator"
+_MOST_CHARACTERS = 1000
+"""The newer API of events takes 1 kB."""
+_MOST_REMEMBERED = 10_000
+
+
+class WorkspaceEvents:
+    """Writes what happened to Workspaces; the same thing twice in a row is written once."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._said: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """UID and reason -> what was said last."""
+        self._lock = threading.Lock()
+
+    def say(
+        self, workspace: Object, reason: str, message: str, *, is_warning: bool = False
+    ) -> None:
+        """Write an Event. Raises ApiError where the API server does not.
+
+        `reason` is a word in upper camel case.
+        """
+        metadata = workspace["metadata"]
+        text = log.redact_urls(message)
+        if len(text) > _MOST_CHARACTERS:
+            text = f"{text[: _MOST_CHARACTERS - 1]}…"
+        key = (str(metadata["uid"]), reason)
+        with self._lock:
+            if self._said.get(key) == text:
+                return
+        self._kube.create_event(_event(workspace, reason, text, is_warning=is_warning))
+        with self._lock:
+            self._said[key] = text
+            self._said.move_to_end(key)
+            while len(self._said) > _MOST_REMEMBERED:
+                self._said.popitem(last=False)
+
+
+def _event(workspace: Object, reason: str, message: str, *, is_warning: bool) -> Object:
+    metadata = workspace["metadata"]
+    now = utc_now().isoformat(timespec="seconds")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "generateName": f"{metadata['name'][:50]}-",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": workspace["apiVersion"],
+            "kind": workspace["kind"],
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+        "type": "Warning" if is_warning else "Normal",
+        "reason": reason,
+        "message": message,
+        "count": 1,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": platform.node(),
+    }

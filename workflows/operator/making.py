@@ -1,0 +1,109 @@
+"""Making the run of a Workspace, as `argotune submit` does, but only once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Object
+from argotune.workflows.cli.remote.api_errors import explain_errors
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.submission import (
+    begun_by_person,
+    owned_by,
+    plan_for_cluster,
+    plan_service_for_cluster,
+    run_of_installation,
+)
+from argotune.workflows.operator.content import as_texts
+from argotune.workflows.operator.seen import CONTENT, HELD
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.installed import named_secrets
+from argotune.workflows.workspace.planned import Planned, PlannedService
+from argotune.workflows.workspace.read import is_about_inference
+
+_EXISTS = 409
+
+
+def plan(cluster: Cluster, workspace: Object) -> Planned | PlannedService:
+    """Read and plan the Workspace as `argotune submit` does.
+
+    Raises WorkspaceError and CliError with everything that is wrong.
+    """
+    texts = as_texts(workspace)
+    if is_about_inference(texts):
+        return plan_service_for_cluster(cluster, texts, {})
+    return plan_for_cluster(cluster, texts, {})
+
+
+def missing_secrets(cluster: Cluster, planned: Planned | PlannedService) -> Iterator[str]:
+    """Say which Secrets that the Workspace names are not there.
+
+    Tools apply objects in any order; without its login a run would fail after the training.
+    """
+    for setting, name in named_secrets(planned.workspace):
+        if not cluster.has("Secret", name):
+            place = planned.workspace.place_of(setting)
+            yield f"{place}: {name!r}; no Secret of this name is in namespace {cluster.namespace}"
+
+
+def ensure_run(
+    cluster: Cluster,
+    workspace: Object,
+    planned: Planned | PlannedService,
+    *,
+    name: str,
+    digest: str,
+) -> Object:
+    """Create the run of this name, suspended, and the Secret of its URLs, where they are missing.
+
+    Returns the Workflow, which `let_go` begins: before that the Secret is there, and the name is
+    written down. Raises WorkspaceError for what the installation does not allow.
+    """
+    secret, document = run_of_installation(
+        cluster,
+        planned.workspace,
+        allow_loopback=False,
+        volume_size=planned.volume_size,
+        secret_name=f"{name}-urls",
+    )
+    document = begun_by_person(cluster, manifests.with_name(document, name))
+    document = _held(owned_by(document, workspace), digest)
+    created = create_if_absent(cluster, document)
+    if secret is not None:
+        create_if_absent(cluster, owned_by(secret, created))
+    return created
+
+
+def create_if_absent(cluster: Cluster, document: Object) -> Object:
+    """Create an object, or return the one of its name that is there."""
+    kind, name = document["kind"], document["metadata"]["name"]
+    with explain_errors(f"{kind} {name}"):
+        try:
+            return cluster.kube.create(document, cluster.namespace)
+        except ApiRefusal as error:
+            if error.status != _EXISTS:
+                raise
+            return cluster.kube.read(kind, cluster.namespace, name)
+
+
+def let_go(cluster: Cluster, name: str, *, hold: bool) -> Object:
+    """Let a run begin or go on, or have it wait."""
+    return cluster.patch(
+        "Workflow",
+        name,
+        {
+            "metadata": {"annotations": {HELD: "true" if hold else None}},
+            "spec": {"suspend": True if hold else None},
+        },
+    )
+
+
+def _held(document: Object, digest: str) -> Object:
+    metadata = document["metadata"]
+    annotations = {**metadata.get("annotations", {}), CONTENT: digest, HELD: "true"}
+    return {
+        **document,
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": {**document["spec"], "suspend": True},
+    }

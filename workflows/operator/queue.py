@@ -1,0 +1,109 @@
+"""The Workspaces that are to be looked at: each once, by one worker at a time, with pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import StepError
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.operator.seen import Key
+
+_LOGGER = logging.getLogger(__name__)
+BATCH_SECONDS = 0.5
+"""Changes that follow each other so soon are looked at together."""
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 300.0
+
+
+class Work(Protocol):
+    """Looks at one key; returns the seconds until the next look, None for none."""
+
+    def __call__(self, key: Key, *, whole: bool) -> float | None:
+        """Raise StepError or CliError for another try, after a pause that grows."""
+
+
+class WorkQueue:
+    """Runs the work in threads; `add` and `run` belong to one event loop."""
+
+    def __init__(self, work: Work, *, workers: int, done: Callable[[str], object]) -> None:
+        """`done` hears of each look: `done`, `retried` or `failed`."""
+        self._work = work
+        self._workers = workers
+        self._done = done
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._whole: dict[Key, bool] = {}
+        """What is waited for, and whether it is to be looked at whole."""
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._busy: set[Key] = set()
+        self._begun_seconds: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+
+    def add(self, key: Key, *, whole: bool = False, after_seconds: float = BATCH_SECONDS) -> None:
+        """Look at the key in so many seconds, or sooner where that was wanted before."""
+        self._whole[key] = whole or self._whole.get(key, False)
+        loop = asyncio.get_running_loop()
+        when = loop.time() + after_seconds
+        timer = self._timers.get(key)
+        if timer is not None and not timer.cancelled() and timer.when() <= when:
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timers[key] = loop.call_at(when, self._is_due, key)
+
+    @property
+    def longest_look_seconds(self) -> float:
+        """How long the oldest look of those that go on has taken."""
+        now = time.monotonic()
+        return max((now - begun for begun in self._begun_seconds.values()), default=0.0)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work_on())
+
+    def _is_due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        # A key that is being looked at is looked at again after that.
+        if key not in self._busy:
+            self._busy.add(key)
+            self._ready.put_nowait(key)
+
+    async def _work_on(self) -> None:
+        while True:
+            key = await self._ready.get()
+            whole = self._whole.pop(key, False)
+            self._begun_seconds[key] = time.monotonic()
+            wait = await self._look(key, whole=whole)
+            del self._begun_seconds[key]
+            self._busy.discard(key)
+            if key in self._whole and key not in self._timers:
+                self.add(key)
+            if wait is not None:
+                # What fell due by time is looked at whole: what it depends on may have changed.
+                self.add(key, whole=True, after_seconds=wait)
+
+    async def _look(self, key: Key, *, whole: bool) -> float | None:
+        try:
+            wait = await asyncio.to_thread(self._work, key, whole=whole)
+        except (StepError, CliError) as error:
+            log.warn(_LOGGER, "retried", key=key, reason=error)
+            self._done("retried")
+            return self._pause_seconds(key)
+        except Exception:
+            # A bug with one of them must not end the work on the others.
+            _LOGGER.exception("%s", log.line("failed", key=key))
+            self._done("failed")
+            return self._pause_seconds(key)
+        self._failures.pop(key, None)
+        self._done("done")
+        return wait
+
+    def _pause_seconds(self, key: Key) -> float:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        return float(min(_FIRST_PAUSE_SECONDS * 2 ** (failures - 1), _LONGEST_PAUSE_SECONDS))

@@ -1,0 +1,245 @@
+"""Bringing one Workspace to what it says: its run, its schedule, its service, its status.
+
+Everything here may be done twice, or be killed at any place: names follow from what is to be made,
+what is there is not made again, and what was done is written down after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from argotune.steps.cluster.errors import ApiError, ApiRefusal
+from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.common import log
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ClusterError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.watching import shut_down
+from argotune.workflows.cli.show.rows import utc_now
+from argotune.workflows.operator import requests, schedule
+from argotune.workflows.operator.content import (
+    config_map_of,
+    content_digest,
+    run_name,
+)
+from argotune.workflows.operator.deletion import FINALIZER, Deletion
+from argotune.workflows.operator.events import WorkspaceEvents
+from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
+from argotune.workflows.operator.seen import CONTENT, RUN, Key, Run, Seen
+from argotune.workflows.operator.status import Judgement, changes, new_status
+from argotune.workflows.workspace.fields import WorkspaceError
+from argotune.workflows.workspace.operator_annotations import (
+    KEEP,
+    MANAGED,
+    ON_CHANGE,
+    SUSPEND,
+    operator_problems,
+    operator_values,
+)
+from argotune.workflows.workspace.planned import Planned, PlannedService
+
+_LOGGER = logging.getLogger(__name__)
+AGAIN_SECONDS = 600.0
+"""A Workspace is looked at so often at least: what it depends on may change unseen."""
+_GOES_ON_SECONDS = 60.0
+"""The cost of a run grows, and its end comes nearer."""
+_REFUSED_SECONDS = 30.0
+"""A Secret or an installation that was missing may be there."""
+_GONE = 404
+
+
+class Reconciler:
+    """Reconciles Workspaces, one at a time each; several threads may use it."""
+
+    def __init__(self, kube: Kube, seen: Seen, *, managed_only: bool) -> None:
+        self._kube = kube
+        self._seen = seen
+        self._managed_only = managed_only
+        self._events = WorkspaceEvents(kube)
+
+    def reconcile(self, key: Key, *, whole: bool) -> float | None:
+        """Bring the Workspace to what it says; returns the seconds until the next look.
+
+        Args:
+            key: Namespace and name.
+            whole: Whether its content may have changed, and not only what its runs came to.
+
+        Raises ApiError and CliError where the API server does not carry something out: it is to be
+        tried again.
+        """
+        workspace = self._seen.workspaces.get(key)
+        if workspace is None or not self.manages(workspace):
+            return None
+        try:
+            return self._reconcile(key, workspace, whole=whole)
+        except ApiRefusal as error:
+            if error.status == _GONE and f"workspaces/{key[1]}" in str(error).casefold():
+                return None
+            raise
+
+    def manages(self, workspace: Object) -> bool:
+        """Whether the operator works on the Workspace."""
+        values = operator_values(workspace["metadata"].get("annotations") or {})
+        return values.get(MANAGED) == "true" or (
+            not self._managed_only and values.get(MANAGED) != "false"
+        )
+
+    def _reconcile(self, key: Key, workspace: Object, *, whole: bool) -> float | None:
+        cluster = self._cluster(workspace)
+        if workspace["metadata"].get("deletionTimestamp"):
+            deletion = Deletion(self._kube, cluster, self._seen, self._events)
+            return deletion.go_on(workspace)
+        values = operator_values(workspace["metadata"].get("annotations") or {})
+        workspace = self._with_finalizer(workspace)
+        judgement, wait = None, AGAIN_SECONDS
+        if whole:
+            judgement, workspace = self._look_at_content(cluster, workspace, values)
+            wait = AGAIN_SECONDS if judgement.is_good else _REFUSED_SECONDS
+        workspace = self._settle(cluster, workspace, values)
+        run = self._seen.shown_run(key)
+        self._write_status(workspace, judgement, run)
+        if run is not None and not run.has_ended:
+            wait = min(wait, _GOES_ON_SECONDS)
+        return wait
+
+    def _look_at_content(
+        self, cluster: Cluster, workspace: Object, values: Mapping[str, str]
+    ) -> tuple[Judgement, Object]:
+        """Start a run where the content is another than that of the last one."""
+        metadata = workspace["metadata"]
+        annotations = metadata.get("annotations") or {}
+        problems = list(operator_problems(metadata["name"], values))
+        if problems:
+            return self._refused(workspace, problems), workspace
+        digest = content_digest(workspace, self._config(cluster, workspace))
+        if annotations.get(CONTENT) == digest:
+            made = annotations.get(RUN, "")
+            if schedule.is_as_wanted(workspace, values, digest):
+                return Judgement(is_good=True, reason="Planned", message=f"run {made}"), workspace
+        if values.get(SUSPEND) == "true" and annotations.get(CONTENT) != digest:
+            said = "no run starts while it is suspended"
+            return Judgement(is_good=True, reason="Suspended", message=said), workspace
+        try:
+            planned = plan(cluster, workspace)
+            if problems := list(missing_secrets(cluster, planned)):
+                return self._refused(workspace, problems), workspace
+            name = annotations.get(RUN, "")
+            if annotations.get(CONTENT) != digest:
+                name = self._start(cluster, workspace, planned, digest)
+                workspace = self._noted(workspace, {CONTENT: digest, RUN: name})
+            noted = schedule.bring_about(cluster, workspace, planned, values, digest)
+        except (WorkspaceError, CliError) as error:
+            if isinstance(error, ClusterError) and error.may_pass:
+                raise
+            return self._refused(workspace, error.problems), workspace
+        workspace = self._noted(workspace, noted)
+        return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
+
+    def _start(
+        self,
+        cluster: Cluster,
+        workspace: Object,
+        planned: Planned | PlannedService,
+        digest: str,
+    ) -> str:
+        before = (workspace["metadata"].get("annotations") or {}).get(RUN, "")
+        name = run_name(workspace, digest, before)
+        workflow = ensure_run(cluster, workspace, planned, name=name, digest=digest)
+        self._seen.put_run(workflow)
+        said = f"run {name} of WorkflowTemplate {planned.workspace.template}"
+        self._events.say(workspace, "RunStarted", said)
+        return name
+
+    def _settle(self, cluster: Cluster, workspace: Object, values: Mapping[str, str]) -> Object:
+        """Let runs go on, wait or end as the annotations say, and do what these ask for."""
+        metadata = workspace["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        newest = (metadata.get("annotations") or {}).get(RUN, "")
+        own = [run for run in self._seen.runs_of(key) if metadata["uid"] in run.owners]
+        for run in own:
+            if run.has_ended or run.is_ending:
+                continue
+            if run.name != newest and newest and run.content and values.get(ON_CHANGE) != KEEP:
+                shut_down(cluster, run.name, "Stop")
+                said = f"run {run.name}: asked to stop, because run {newest} has its place"
+                self._events.say(workspace, "RunStopped", said)
+            elif run.name == newest:
+                is_to_wait = values.get(SUSPEND) == "true"
+                if is_to_wait != run.is_held:
+                    let_go(cluster, run.name, hold=is_to_wait)
+        noted = {
+            **schedule.pause_or_resume(cluster, workspace, values),
+            **requests.carry_out(cluster, workspace, values, self._seen.runs_of(key), self._events),
+        }
+        return self._noted(workspace, noted)
+
+    def _config(self, cluster: Cluster, workspace: Object) -> str | None:
+        """Read the ConfigMap's text; None where none is named, or it is missing."""
+        named = config_map_of(workspace)
+        return None if named is None else cluster.find_config_map(cluster.namespace, *named)
+
+    def _refused(self, workspace: Object, problems: Iterable[str]) -> Judgement:
+        text = "; ".join(problems)
+        self._events.say(workspace, "Refused", text, is_warning=True)
+        return Judgement(is_good=False, reason="Refused", message=text)
+
+    def _with_finalizer(self, workspace: Object) -> Object:
+        """Write the finalizer, so that a deletion stops the run before the objects go."""
+        metadata = workspace["metadata"]
+        there = metadata.get("finalizers") or []
+        if FINALIZER in there:
+            return workspace
+        # With the version, since a merge replaces the whole list.
+        change = {
+            "metadata": {
+                "finalizers": [*there, FINALIZER],
+                "resourceVersion": metadata["resourceVersion"],
+            }
+        }
+        return self._patched(workspace, change)
+
+    def _noted(self, workspace: Object, annotations: Mapping[str, str | None]) -> Object:
+        """Write annotations of the operator; None deletes one."""
+        there = workspace["metadata"].get("annotations") or {}
+        changed = {name: text for name, text in annotations.items() if there.get(name) != text}
+        if not changed:
+            return workspace
+        return self._patched(workspace, {"metadata": {"annotations": changed}})
+
+    def _patched(self, workspace: Object, change: Object) -> Object:
+        metadata = workspace["metadata"]
+        changed = self._kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+        self._seen.put_workspace(changed)
+        return changed
+
+    def _write_status(
+        self, workspace: Object, judgement: Judgement | None, run: Run | None
+    ) -> None:
+        metadata = workspace["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        status = new_status(
+            workspace,
+            judgement=judgement,
+            run=run,
+            service=self._seen.service_of(key),
+            now=utc_now(),
+        )
+        change = changes(workspace.get("status") or {}, status)
+        if not change:
+            return
+        self._seen.put_workspace(
+            self._kube.patch_status("Workspace", metadata["namespace"], metadata["name"], change)
+        )
+
+    def _cluster(self, workspace: Object) -> Cluster:
+        def warn(texts: Iterable[str]) -> None:
+            text = "; ".join(texts)
+            if text:
+                try:
+                    self._events.say(workspace, "Warning", text, is_warning=True)
+                except ApiError as error:
+                    log.warn(_LOGGER, "no-event", reason=error)
+
+        namespace = str(workspace["metadata"]["namespace"])
+        return Cluster(kube=self._kube, namespace=namespace, warn=warn)

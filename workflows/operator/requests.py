@@ -1,0 +1,77 @@
+"""What annotations of a Workspace ask for once: an approval, a rejection, a rollback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from argotune.steps.cluster.kube import Object
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ClusterError
+from argotune.workflows.cli.remote.approval import decide
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.rollback import rollback_document
+from argotune.workflows.cli.remote.submission import owned_by
+from argotune.workflows.operator.content import run_name
+from argotune.workflows.operator.events import WorkspaceEvents
+from argotune.workflows.operator.making import create_if_absent
+from argotune.workflows.operator.seen import Run
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.operator_annotations import (
+    APPROVE,
+    PREVIOUS,
+    REJECT,
+    ROLLBACK,
+    operator_problems,
+    path_of,
+)
+
+ROLLED_BACK = "operator.argotune.dev/rollback"
+"""Annotation of a Workspace: the rollback that was begun last, as it was asked for."""
+
+
+def carry_out(
+    cluster: Cluster,
+    workspace: Object,
+    values: Mapping[str, str],
+    runs: Sequence[Run],
+    events: WorkspaceEvents,
+) -> dict[str, str | None]:
+    """Carry out what is asked for; returns the annotations to note, None for one to delete."""
+    asked = {name: values[name] for name in (APPROVE, REJECT, ROLLBACK) if name in values}
+    if list(operator_problems(workspace["metadata"]["name"], asked)):
+        # Told with the other problems of the content.
+        return {}
+    for name in (APPROVE, REJECT):
+        run = next((run for run in runs if run.name == asked.get(name)), None)
+        if run is not None and run.awaits_approval:
+            said = decide(cluster, run.name, name, f"annotation {path_of(name)}")
+            events.say(workspace, "Answered", said)
+    return _roll_back(cluster, workspace, asked.get(ROLLBACK), events)
+
+
+def _roll_back(
+    cluster: Cluster, workspace: Object, version: str | None, events: WorkspaceEvents
+) -> dict[str, str | None]:
+    metadata = workspace["metadata"]
+    begun = (metadata.get("annotations") or {}).get(ROLLED_BACK)
+    if version == begun:
+        return {}
+    if version is None:
+        return {ROLLED_BACK: None}
+    try:
+        document = rollback_document(
+            cluster, metadata["name"], None if version == PREVIOUS else version
+        )
+    except CliError as error:
+        if isinstance(error, ClusterError) and error.may_pass:
+            raise
+        events.say(workspace, "NoRollback", "; ".join(error.problems), is_warning=True)
+        return {ROLLED_BACK: version}
+    if document is not None:
+        name = run_name(workspace, version, begun or "", what="rollback")
+        created = create_if_absent(
+            cluster, owned_by(manifests.with_name(document, name), workspace)
+        )
+        said = f"run {created['metadata']['name']} brings {version} back"
+        events.say(workspace, "RollbackStarted", said)
+    return {ROLLED_BACK: version}
