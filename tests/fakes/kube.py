@@ -47,6 +47,7 @@ _PLURALS = {
     "pods": "Pod",
     "workflows": "Workflow",
     "workflowtemplates": "WorkflowTemplate",
+    "workspaces": "Workspace",
 }
 _MERGE = "application/merge-patch+json"
 _KARPENTERS = {"nodeclaims": "NodeClaim", "nodepools": "NodePool"}
@@ -96,6 +97,8 @@ class Cluster:
     faults: list[Fault] = field(default_factory=list)
     missing_namespaces: set[str] = field(default_factory=set)
     """All others are there."""
+    ending_namespaces: set[str] = field(default_factory=set)
+    """Those that are being deleted."""
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
     sent_bytes: int = 0
@@ -260,15 +263,26 @@ class _Handler(KeepAlive):
         elif key not in self.cluster.objects:
             self._status(404, f'{plural} "{name}" not found')
         elif self.command == "DELETE":
-            self._json(self.cluster.take(*key))
+            self._delete(key)
         else:
             self._json(self.cluster.objects[key])
+
+    def _delete(self, key: tuple[str, str, str]) -> None:
+        """An object with finalizers stays until they are gone."""
+        found = self.cluster.objects[key]
+        if not found["metadata"].get("finalizers"):
+            self._json(self.cluster.take(*key))
+            return
+        metadata = {"deletionTimestamp": self.cluster.today(), **found["metadata"]}
+        self._json(self.cluster.put({**found, "metadata": metadata}))
 
     def _read_namespace(self, name: str) -> None:
         if name in self.cluster.missing_namespaces:
             self._status(404, f'namespaces "{name}" not found')
         else:
-            self._json({"kind": "Namespace", "metadata": {"name": name}})
+            ends = {"deletionTimestamp": self.cluster.today()}
+            metadata = ends if name in self.cluster.ending_namespaces else {}
+            self._json({"kind": "Namespace", "metadata": {"name": name, **metadata}})
 
     def _route_karpenters(
         self, plural: str, name: str | None, query: Mapping[str, str], body: bytes
@@ -372,7 +386,11 @@ class _Handler(KeepAlive):
         labels = change.get("metadata", {}).get("labels")
         if labels is not None:
             self.cluster.merged_labels[key] = _merged(self.cluster.merged_labels.get(key), labels)
-        self._json(self.cluster.put(_merged(self.cluster.objects[key], change)))
+        changed = self.cluster.put(_merged(self.cluster.objects[key], change))
+        metadata = changed["metadata"]
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            self.cluster.take(*key)
+        self._json(changed)
 
     def _apply(self, key: tuple[str, str, str], query: Mapping[str, str], body: bytes) -> None:
         applied: Object = json.loads(body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from argotune.steps.cluster.errors import ApiError
+from argotune.steps.cluster.errors import ApiError, ApiRefusal
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.nodes.made_node import running_node
 from argotune.workflows.cli.errors import CliError
@@ -25,6 +25,7 @@ FINALIZER = "argotune.dev/operator"
 MOST_SECONDS = 600.0
 """After this the object goes, whatever is left. Clouds take up to five minutes for a machine."""
 _AGAIN_SECONDS = 10.0
+_GONE = 404
 
 
 class Deletion:
@@ -115,7 +116,11 @@ def drop_finalizer(kube: Kube, workspace: Object) -> None:
     left = [each for each in metadata.get("finalizers") or [] if each != FINALIZER]
     # With the version, since a merge replaces the whole list.
     change = {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
-    kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+    try:
+        kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+    except ApiRefusal as error:
+        if error.status != _GONE:
+            raise
 
 
 def _age_seconds(workspace: Object) -> float:

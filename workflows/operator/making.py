@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Object
-from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import (
     begun_by_person,
+    create_if_absent,
     owned_by,
     plan_for_cluster,
     plan_service_for_cluster,
@@ -21,8 +20,6 @@ from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.installed import named_secrets
 from argotune.workflows.workspace.planned import Planned, PlannedService
 from argotune.workflows.workspace.read import is_about_inference
-
-_EXISTS = 409
 
 
 def plan(cluster: Cluster, workspace: Object) -> Planned | PlannedService:
@@ -73,18 +70,6 @@ def ensure_run(
     if secret is not None:
         create_if_absent(cluster, owned_by(secret, created))
     return created
-
-
-def create_if_absent(cluster: Cluster, document: Object) -> Object:
-    """Create an object, or return the one of its name that is there."""
-    kind, name = document["kind"], document["metadata"]["name"]
-    with explain_errors(f"{kind} {name}"):
-        try:
-            return cluster.kube.create(document, cluster.namespace)
-        except ApiRefusal as error:
-            if error.status != _EXISTS:
-                raise
-            return cluster.kube.read(kind, cluster.namespace, name)
 
 
 def let_go(cluster: Cluster, name: str, *, hold: bool) -> Object:

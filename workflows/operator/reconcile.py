@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from argotune.steps.cluster.errors import ApiError, ApiRefusal
+from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
 from argotune.workflows.cli.errors import CliError
@@ -46,7 +46,6 @@ _GOES_ON_SECONDS = 60.0
 """The cost of a run grows, and its end comes nearer."""
 _REFUSED_SECONDS = 30.0
 """A Secret or an installation that was missing may be there."""
-_GONE = 404
 
 
 class Reconciler:
@@ -71,12 +70,7 @@ class Reconciler:
         workspace = self._seen.workspaces.get(key)
         if workspace is None or not self.manages(workspace):
             return None
-        try:
-            return self._reconcile(key, workspace, whole=whole)
-        except ApiRefusal as error:
-            if error.status == _GONE and f"workspaces/{key[1]}" in str(error).casefold():
-                return None
-            raise
+        return self._reconcile(key, workspace, whole=whole)
 
     def manages(self, workspace: Object) -> bool:
         """Whether the operator works on the Workspace."""

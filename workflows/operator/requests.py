@@ -10,10 +10,9 @@ from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.approval import decide
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.rollback import rollback_document
-from argotune.workflows.cli.remote.submission import owned_by
+from argotune.workflows.cli.remote.submission import create_if_absent, owned_by
 from argotune.workflows.operator.content import run_name
 from argotune.workflows.operator.events import WorkspaceEvents
-from argotune.workflows.operator.making import create_if_absent
 from argotune.workflows.operator.seen import Run
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.operator_annotations import (

@@ -21,6 +21,7 @@ SCHEDULED = "operator.argotune.dev/schedule"
 """Annotation of a Workspace: times, zone and content of the schedule that was made for it."""
 _PAUSED = "operator.argotune.dev/schedule-paused"
 _KIND = "CronWorkflow"
+_DIGEST_CHARACTERS = 10
 
 
 def is_as_wanted(workspace: Object, values: Mapping[str, str], digest: str) -> bool:
@@ -55,6 +56,10 @@ def bring_about(
         times=[values[SCHEDULE]],
         timezone=values.get(TIMEZONE, DEFAULT_TIMEZONE),
         volume_size=planned.volume_size,
+        secret=schedules.SecretOfOwner(
+            name=f"{workspace['metadata']['name']}-urls-{digest[:_DIGEST_CHARACTERS]}",
+            owner=workspace,
+        ),
     )
     return {SCHEDULED: wanted}
 

@@ -16,7 +16,7 @@ from typing import Any
 from argotune.steps.cluster.kube import Object
 from argotune.steps.nodes.ledger import made_nodes
 from argotune.steps.nodes.made_node import Made
-from argotune.workflows.cli.remote.runs import by_service, newest_by_workspace, newest_first
+from argotune.workflows.cli.remote.runs import by_service, newest_by_workspace
 from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.pace import Pace
 from argotune.workflows.cli.show.results import phase_and_reason
@@ -72,6 +72,11 @@ class Run:
     """Where tune runs."""
     made: Made
     """Nodes that were made for it."""
+
+    @property
+    def created(self) -> str:
+        """Time of its creation, RFC 3339."""
+        return str(self.metadata["creationTimestamp"])
 
     @property
     def content(self) -> str:
@@ -166,13 +171,16 @@ class Seen:
         """List the runs of a Workspace's name, the newest first."""
         namespace, name = key
         with self._lock:
-            found = {
-                run.name: run
+            workspace = self.workspaces.get(key) or {"metadata": {}}
+            found = [
+                run
                 for (where, _), run in self._runs.items()
                 if where == namespace and workspace_of(run.workflow) == name
-            }
-        ordered = newest_first(run.workflow for run in found.values())
-        return [found[str(each["metadata"]["name"])] for each in ordered]
+            ]
+        noted = (workspace["metadata"].get("annotations") or {}).get(RUN)
+        # Times are in whole seconds, and of two runs in one the noted one is the newer.
+        found.sort(key=lambda run: (run.created, run.name == noted), reverse=True)
+        return found
 
     def shown_run(self, key: Key) -> Run | None:
         """Return the run that a Workspace's status is about, as `argotune status` chooses it."""
@@ -200,7 +208,8 @@ class Seen:
         metadata, now = workflow["metadata"], utc_now()
         kept = ("name", "uid", "labels", "annotations", "creationTimestamp")
         rows = step_rows(workflow, now)
-        counted = next((row for row in rows if row.phase == "Running" and row.total > 1), None)
+        at_work = [] if has_ended(workflow) else rows
+        counted = next((row for row in at_work if row.phase == "Running" and row.total > 1), None)
         ends_at = None
         if counted is not None:
             pace = self._paces.setdefault((str(metadata["uid"]), counted.id), Pace())

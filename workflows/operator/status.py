@@ -102,6 +102,8 @@ def _conditions(
         }
     ready = readiness(run.workflow, service)
     said = (_reason(run), f"run {run.name}: {run.message}")
+    if run.phase == "Succeeded" and not ready.workspace:
+        said = ("NoService", f"{said[1]}; no server of its service answers")
     has_node = bool(run.node) or bool(run.made)
     begun = run.phase != _NOT_YET
     answers = ("Serving", _served(service)) if ready.inference else said

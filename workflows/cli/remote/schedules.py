@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from argotune.steps.cluster.kube import Object
@@ -12,6 +13,7 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import newest_first
 from argotune.workflows.cli.remote.submission import (
     check_against_installation,
+    create_if_absent,
     create_with_secret,
     owned_by,
 )
@@ -30,6 +32,15 @@ from argotune.workflows.workspace.planned import print_as_warnings
 from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL, cron_workflow, run_of
 
 _KIND = "CronWorkflow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretOfOwner:
+    """The Secret of a schedule's URLs, which is there before the schedule and stays after it."""
+
+    name: str
+    """Follows from its content, so that whoever makes it twice makes one."""
+    owner: Object
 
 
 def find_schedules(cluster: Cluster) -> list[Schedule]:
@@ -52,15 +63,17 @@ def make_schedule(
     times: Sequence[str],
     timezone: str,
     volume_size: str,
+    secret: SecretOfOwner | None = None,
 ) -> tuple[Schedule, bool]:
     """Make the schedule of a workspace, or change the one that is there.
 
     A schedule that is paused stays so. `volume_size` is what the plan needs, for an installation
-    that has set none. Returns it, and whether it was there before. Raises WorkspaceError for a
-    name, time or zone on which Argo would never run.
+    that has set none; `secret` is for one whose Secret belongs to another object. Returns it, and
+    whether it was there before. Raises WorkspaceError for a name, time or zone on which Argo would
+    never run.
     """
     installed = check_against_installation(cluster, workspace, allow_loopback=False)
-    secret, document = cron_workflow(
+    given, document = cron_workflow(
         workspace,
         allow_loopback=False,
         schedules=times,
@@ -68,13 +81,16 @@ def make_schedule(
         installed=installed,
         volume_size=volume_size,
         # A change brings its own, since nobody may change a Secret of a run.
-        secret_name=f"{workspace.name}-urls-{secrets.token_hex(5)}",
+        secret_name=secret.name if secret else f"{workspace.name}-urls-{secrets.token_hex(5)}",
     )
+    if secret is not None and given is not None:
+        create_if_absent(cluster, owned_by(given, secret.owner))
+        given = None
     found = cluster.get(_KIND, name_of(document))
     if found is None:
-        made = create_with_secret(cluster, document, secret)
+        made = create_with_secret(cluster, document, given)
     else:
-        made = _change(cluster, found, document, secret)
+        made = _change(cluster, found, document, given)
     return _read(cluster, [made])[0], found is not None
 
 

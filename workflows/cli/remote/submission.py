@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Object
 from argotune.steps.contracts.in_service import NOT_DEPLOYED, SUBMITTER_ANNOTATION
 from argotune.steps.nodes.providers import PROVIDERS
@@ -40,6 +41,8 @@ from argotune.workflows.workspace.planned import (
     with_own_service,
 )
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
+
+_EXISTS = 409
 
 
 def plan_for_cluster(
@@ -304,3 +307,15 @@ def owned_by(manifest: Object, owner: Object) -> Object:
         "uid": owner["metadata"]["uid"],
     }
     return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
+
+
+def create_if_absent(cluster: Cluster, document: Object) -> Object:
+    """Create an object, or return the one of its name that is there."""
+    kind, name = document["kind"], document["metadata"]["name"]
+    with explain_errors(f"{kind} {name}"):
+        try:
+            return cluster.kube.create(document, cluster.namespace)
+        except ApiRefusal as error:
+            if error.status != _EXISTS:
+                raise
+            return cluster.kube.read(kind, cluster.namespace, name)
