@@ -16,7 +16,8 @@ NOT_MEASURED: Final = "not measured"
 Measured: TypeAlias = float | Literal["not measured"]
 """A number that a run may have had no way to measure, as a loss without held-out rows."""
 
-_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_LABEL_PATTERN = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
 _DNS_SUBDOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 )

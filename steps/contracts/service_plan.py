@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 ADAPTERS = "adapters"
 """Directory with the adapters of a service, each in one of its name below it."""
+MOST_ADAPTERS = 10
+"""As in Kaito."""
 PLAN = "service-plan.yaml"
 """Name of the file, beside that directory."""
 

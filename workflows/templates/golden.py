@@ -6,7 +6,9 @@ which GitHub draws.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,20 @@ from argotune.workflows.templates import (
     retrain,
     rollback,
     serve,
+    workspace_crd,
 )
 
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _HEADER = "# Written by `make golden` from workflows/templates/{}.py; edit that.\n"
-_PLAIN = (accounts, permissions, cluster_permissions, admission, network, model_cache)
+_PLAIN = (
+    accounts,
+    permissions,
+    cluster_permissions,
+    admission,
+    network,
+    model_cache,
+    workspace_crd,
+)
 README = RENDERED_DIR.resolve().parents[1] / "README.md"
 _MARK = "<!-- Written by `make golden` from workflows/rendered/finetune.yaml. -->\n"
 _BLOCK = re.compile(re.escape(_MARK) + r"```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
@@ -38,8 +49,9 @@ _BLOCK = re.compile(re.escape(_MARK) + r"```mermaid\n.*?^```\n", re.MULTILINE | 
 _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*\b(?!-|\.Skipped)")
 
 
-def golden() -> dict[str, str]:
-    """Map each file's name to its YAML text."""
+@functools.cache
+def golden() -> Mapping[str, str]:
+    """Map each file's name to its YAML text, which takes seconds."""
     modules = (finetune, evaluate, serve, retrain, rollback)
     argo = {module: module.build().to_yaml() for module in modules}
     collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"

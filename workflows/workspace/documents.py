@@ -13,6 +13,7 @@ Texts = Sequence[tuple[str, str]]
 """Name and content of each file."""
 _KINDS = "Workspace, ConfigMap, Secret and List"
 API_VERSIONS = ("kaito.sh/v1beta1", "kaito.sh/v1alpha1")
+OLDER_VERSION = f"{API_VERSIONS[1]} is Kaito's older version; v1beta1 reads the same"
 
 
 @dataclass(frozen=True, kw_only=True)

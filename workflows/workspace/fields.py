@@ -72,6 +72,33 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "tuning.output": ("image", "imagePushSecret", "volumeSource"),
 }
 
+DNS_LABEL = "lower-case letters, digits and '-', a letter first, at most 63"
+"""What is accepted as the name of a Workspace."""
+NOT_BOTH = "accepted is one of tuning and inference, not both"
+_WEIGHTS_ON_A_VOLUME = (
+    f"not supported; weights on a volume are {_PREFIX}model-source: dir:DIRECTORY"
+)
+REFUSED: Mapping[str, str] = {
+    "resource.partition": "a part of a GPU is not supported; accepted is to leave it out",
+    "resource.labelSelector.matchExpressions": "not supported; accepted is matchLabels",
+    "inference.template": "a pod of one's own is not supported; accepted is inference.preset",
+    **{
+        f"{section}.preset.presetOptions.{name}": reason
+        for section in ("tuning", "inference")
+        for name, reason in {
+            "modelWeightsPVC": _WEIGHTS_ON_A_VOLUME,
+            "modelWeightsSubPath": _WEIGHTS_ON_A_VOLUME,
+            "imagePullSecrets": "not supported; accepted is an image that needs no login",
+        }.items()
+    },
+}
+"""Fields of Kaito that a file must leave out or empty, with the reason."""
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "resource.preferredNodes": "nodes are found by resource.labelSelector (deprecated in Kaito)",
+    "tuning.input.name": "all files make one dataset",
+}
+"""Fields that are warned about, with the reason."""
+
 
 def flag_of(setting: str) -> str:
     """Return how the command line names a setting that replaces one of the file."""

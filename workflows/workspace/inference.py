@@ -19,8 +19,9 @@ from argotune.workflows.workspace.output import is_filled_in_image, warn_of_inte
 from argotune.workflows.workspace.volume_source import claim_of
 
 _KAITO_PREFIX = "kaito.sh/"
-_KEYS = ("source", "strength")
-_SOURCE_KEYS = ("name", "image", "imagePullSecrets", "volumeSource", "urls")
+ADAPTER_FIELDS = ("source", "strength")
+SOURCE_FIELDS = ("name", "image", "imagePullSecrets", "volumeSource", "urls")
+ONE_SOURCE = "accepted is one of image and volumeSource"
 _NODE_STAYS = "the node of a service lives as long as the service"
 _VOLUME_REASONS = {"emptyDir": "it is empty", "image": "name the image as source.image"}
 _REFUSED_SETTINGS: Mapping[str, str] = {
@@ -52,10 +53,6 @@ class Inference:
 
 def read_inference(fields: Fields, base_dir: Path) -> Inference:
     """Read the adapters; relative directories of `oci:` begin at `base_dir`."""
-    if fields.get("inference.template"):
-        fields.problems.append(
-            "inference.template: a pod of one's own is not supported; accepted is inference.preset"
-        )
     given = fields.get(ADAPTERS)
     if given is not None and not isinstance(given, list):
         fields.problems.append(f"{ADAPTERS}: {given!r}; accepted is a list of adapters")
@@ -131,8 +128,8 @@ class _Found:
         if not isinstance(item, dict) or not isinstance(source, dict):
             self._refuse("", f"{item!r}; accepted is a mapping with source and strength")
             return
-        self._refuse_unknown("", item, _KEYS)
-        self._refuse_unknown(".source", source, _SOURCE_KEYS)
+        self._refuse_unknown("", item, ADAPTER_FIELDS)
+        self._refuse_unknown(".source", source, SOURCE_FIELDS)
         name, strength = self._name(source), self._strength(item.get("strength"))
         self.secrets = pull_secrets(fields, f"{place}.source.imagePullSecrets", source)
         image = self._image(source)
@@ -179,7 +176,7 @@ class _Found:
             return "" if self.claim else None
         if given != ["image"] or not isinstance(source["image"], str):
             found = " and ".join(given) or "none"
-            self._refuse(".source", f"{found}; accepted is one of image and volumeSource")
+            self._refuse(".source", f"{found}; {ONE_SOURCE}")
             return None
         return self._checked(source["image"])
 

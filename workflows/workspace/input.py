@@ -21,6 +21,7 @@ from argotune.workflows.workspace.volume_source import read_claim
 _VALIDATION_SETTING, _START_SETTING = "validation-urls", "start-from"
 _ADAPTER = "tuning.input.adapter"
 _KINDS = ("urls", "image", "volumeSource")
+ONE_KIND = "accepted is exactly one of urls, image and volumeSource"
 _VOLUME = "tuning.input.volumeSource"
 _PULL_SECRETS = "tuning.input.imagePullSecrets"
 _PUT_WHERE = (
@@ -169,9 +170,7 @@ def _kind_of(fields: Fields) -> str:
     given = [name for name in _KINDS if fields.get(f"tuning.input.{name}")]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        fields.problems.append(
-            f"tuning.input: {found}; accepted is exactly one of urls, image and volumeSource"
-        )
+        fields.problems.append(f"tuning.input: {found}; {ONE_KIND}")
     return given[0] if given else "urls"
 
 

@@ -13,6 +13,8 @@ from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.output import warn_of_internal_registry
 from argotune.workflows.workspace.own_presets import OwnPresets
 
+ACCESS_MODES = ("public", "private")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenPreset:
@@ -71,7 +73,7 @@ def read_model_source(fields: Fields, annotated: str | None, section: str = "tun
     )
     image = fields.text(image_path)
     access = fields.get(access_path)
-    if access not in (None, "", "public", "private"):
+    if access not in (None, "", *ACCESS_MODES):
         fields.problems.append(f"{access_path}: {access!r}; accepted are public and private")
     if access == "private" and image is None:
         fields.problems.append(

@@ -30,9 +30,18 @@ from argotune.workflows.workspace.config_map import (
     FindConfigMap,
     read_config_map,
 )
-from argotune.workflows.workspace.documents import Texts, read_manifests
+from argotune.workflows.workspace.documents import (
+    API_VERSIONS,
+    OLDER_VERSION,
+    Texts,
+    read_manifests,
+)
 from argotune.workflows.workspace.fields import (
+    DNS_LABEL,
     FLAGS,
+    NOT_BOTH,
+    REFUSED,
+    WITHOUT_EFFECT,
     Fields,
     WorkspaceError,
     check_fields,
@@ -78,25 +87,6 @@ CheckPlan = Callable[[Params], Sequence[str]]
 CheckServicePlan = Callable[[ServiceParams], Sequence[str]]
 """The plan's problems with a workspace that is wrong in other ways too, so that one error names
 all."""
-
-_WEIGHTS_ON_A_VOLUME = f"not supported; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
-_DNS_LABEL = "lower-case letters, digits and '-', a letter first, at most 63"
-_REFUSED = {
-    "resource.partition": "a part of a GPU is not supported; accepted is to leave it out",
-    **{
-        f"{section}.preset.presetOptions.{name}": reason
-        for section in ("tuning", "inference")
-        for name, reason in {
-            "modelWeightsPVC": _WEIGHTS_ON_A_VOLUME,
-            "modelWeightsSubPath": _WEIGHTS_ON_A_VOLUME,
-            "imagePullSecrets": "not supported; accepted is an image that needs no login",
-        }.items()
-    },
-}
-_WITHOUT_EFFECT = {
-    "resource.preferredNodes": "nodes are found by resource.labelSelector (deprecated in Kaito)",
-    "tuning.input.name": "all files make one dataset",
-}
 
 
 def read_workspace(
@@ -407,17 +397,17 @@ def _read_service(
 
 
 def _read_name(fields: Fields) -> str:
-    name = fields.required_text("metadata.name", _DNS_LABEL, flag="name")
+    name = fields.required_text("metadata.name", DNS_LABEL, flag="name")
     if name is not None and not is_dns_label(name):
         path = fields.shown("metadata.name", "name")
-        fields.problems.append(f"{path}: {name!r}; accepted are {_DNS_LABEL}")
+        fields.problems.append(f"{path}: {name!r}; accepted are {DNS_LABEL}")
     return name or ""
 
 
 def _read_namespace(fields: Fields) -> str | None:
     namespace = fields.text("metadata.namespace")
     if namespace is not None and not is_dns_label(namespace):
-        fields.problems.append(f"metadata.namespace: {namespace!r}; accepted are {_DNS_LABEL}")
+        fields.problems.append(f"metadata.namespace: {namespace!r}; accepted are {DNS_LABEL}")
     return namespace
 
 
@@ -434,7 +424,7 @@ def _check_tuning(fields: Fields) -> None:
     _check_version(fields)
     tuning, inference = fields.get("tuning"), fields.get("inference")
     if tuning is not None and inference is not None:
-        fields.problems.append("inference: accepted is one of tuning and inference, not both")
+        fields.problems.append(f"inference: {NOT_BOTH}")
     if isinstance(tuning, dict):
         return
     if tuning is None and inference is not None:
@@ -455,17 +445,15 @@ def _check_inference(fields: Fields) -> None:
 
 
 def _check_version(fields: Fields) -> None:
-    if fields.document.get("apiVersion") == "kaito.sh/v1alpha1":
-        fields.warnings.append(
-            "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same"
-        )
+    if fields.document.get("apiVersion") == API_VERSIONS[1]:
+        fields.warnings.append(f"apiVersion: {OLDER_VERSION}")
 
 
 def _check_refused_fields(fields: Fields) -> None:
-    for path, reason in _REFUSED.items():
+    for path, reason in REFUSED.items():
         if fields.get(path):
             fields.problems.append(f"{path}: {reason}")
-    for path, reason in _WITHOUT_EFFECT.items():
+    for path, reason in WITHOUT_EFFECT.items():
         if fields.get(path):
             fields.warnings.append(f"{path}: has no effect: {reason}")
 

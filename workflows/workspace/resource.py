@@ -16,14 +16,17 @@ _RESERVED_LABELS = (
     "karpenter.k8s.gcp/",
 )
 _PLACEHOLDER = re.compile(r"<.*>")
-_V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
+V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
+"""What a missing resource.instanceType means in v1alpha1."""
+ONE_NODE = "accepted is 1, one node"
+NO_SELECTOR = "missing; accepted is matchLabels, whose labels the GPU nodes have"
 
 
 def read_instance_type(fields: Fields) -> str | None:
     """Read the cloud SKU; None for existing nodes and this machine."""
     count = fields.get("resource.count")
     if count is not None and (isinstance(count, bool) or count != 1):
-        fields.problems.append(f"resource.count: {count!r}; accepted is 1, one node")
+        fields.problems.append(f"resource.count: {count!r}; {ONE_NODE}")
     if "instance-type" in fields.overrides or fields.get("resource.instanceType") is not None:
         found = fields.text("resource.instanceType", flag="instance-type")
         if found is None or not _PLACEHOLDER.fullmatch(found):
@@ -35,24 +38,17 @@ def read_instance_type(fields: Fields) -> str | None:
     if fields.document.get("apiVersion") != "kaito.sh/v1alpha1":
         return None
     fields.warnings.append(
-        f"resource.instanceType: missing, which is {_V1ALPHA1_INSTANCE_TYPE} in v1alpha1; "
+        f"resource.instanceType: missing, which is {V1ALPHA1_INSTANCE_TYPE} in v1alpha1; "
         "write an empty text for existing nodes or this machine"
     )
-    return _V1ALPHA1_INSTANCE_TYPE
+    return V1ALPHA1_INSTANCE_TYPE
 
 
 def read_label_selector(fields: Fields, *, is_needed: bool) -> dict[str, str]:
     """Read the labels that the GPU nodes have; they may be left out where no node is chosen."""
     selector = fields.get("resource.labelSelector")
     if selector is None and is_needed:
-        fields.problems.append(
-            "resource.labelSelector: missing; accepted is matchLabels, whose labels the GPU "
-            "nodes have"
-        )
-    if fields.get("resource.labelSelector.matchExpressions"):
-        fields.problems.append(
-            "resource.labelSelector.matchExpressions: not supported; accepted is matchLabels"
-        )
+        fields.problems.append(f"resource.labelSelector: {NO_SELECTOR}")
     labels = fields.mapping("resource.labelSelector.matchLabels")
     return {key: value for key, value in labels.items() if _is_usable(fields, key, value)}
 

@@ -10,6 +10,7 @@ from argotune.presets.schema import ModelPreset, Sku
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.service_plan import (
+    MOST_ADAPTERS,
     AskedAdapter,
     ServedAdapter,
     ServicePlan,
@@ -45,8 +46,6 @@ from argotune.steps.plan.skus import describe
 from argotune.steps.plan.substitute import Substitution
 from argotune.steps.registry.oci import parse_reference
 
-MOST_ADAPTERS = 10
-"""As in Kaito."""
 _OTHER_ENGINES = "transformers, or auto"
 
 
