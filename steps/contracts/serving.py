@@ -74,7 +74,8 @@ class ServingContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """4-bit type of the base during training, e.g. nf4; None for 16 or 32 bit."""
     chat_template: str
     """Jinja template, as in chat_template.jinja beside the adapter: the base model's. If that one
-    drops system turns, it has an added first line that merges them into the first user turn."""
+    drops system turns, it has an added first line that merges them into the first user turn; if it
+    writes today's date, one that writes the date of training."""
     stop_tokens: list[str]
     stop_token_ids: list[int]
     max_length: int

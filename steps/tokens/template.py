@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,26 @@ _MERGE_SYSTEM = (
 """Prefix for a template that drops system turns, with which training and every server merge them
 into the first user turn."""
 
+_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""The day that a template asking for today's gets: the one that Llama's have by themselves, where a
+server gives them none."""
+_DIRECTIVES = (*"aAbBcdDeFhHIjmMpRSTuUVwWxXyYzZ", "-d", "-m", "%")
+_FIXED_DATE = (
+    "{%- macro strftime_now(pattern) -%}{{ pattern"
+    + "".join(f" | replace('%{each}', '{_DATE.strftime(f'%{each}')}')" for each in _DIRECTIVES)
+    + " }}{%- endmacro %}\n"
+)
+"""Prefix for a template that writes today's date (Llama 3.2, SmolLM3, Granite), with which every
+server renders what was trained, on every day."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
     """A tokenizer's chat template and its tokens."""
 
     source: str
-    """Jinja template: the tokenizer's, with a prefix if that one drops system turns."""
+    """Jinja template: the tokenizer's, with a prefix if that one drops system turns, and one if it
+    writes today's date."""
     marked: str | None
     """A template that renders the same text and marks the assistant's turns, if there is one."""
     end_of_turn: str
@@ -120,6 +134,8 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
             f"the tokenizer in {model_dir} has no chat template; use an instruction model, or put "
             "a chat_template.jinja into the model directory"
         )
+    if "strftime_now" in own:
+        own = _FIXED_DATE + own
     special_tokens = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
     try:
         text = render_text(own, _TALK, special_tokens)

@@ -60,6 +60,37 @@ def test_a_system_turn_that_the_template_drops_goes_before_the_first_question(
     assert template(MARKED_TEMPLATE, tmp_path).source == MARKED_TEMPLATE
 
 
+# What writes the date in the templates of Llama 3.2, SmolLM3 and Granite 3.3.
+_LLAMA = (
+    "{%- if strftime_now is defined %}{%- set date_string = strftime_now('%d %b %Y') %}"
+    "{%- else %}{%- set date_string = '26 Jul 2024' %}{%- endif %}"
+    "{{- 'Today Date: ' + date_string + '\\n\\n' }}"
+)
+_SMOLLM = "{%- set today = strftime_now('%d %B %Y') -%}{{- 'Today Date: ' ~ today ~ '\\n' -}}"
+_GRANITE = "{{- \"Today's Date: \" + strftime_now('%B %d, %Y') + '.\\n' }}"
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (_LLAMA, "Today Date: 26 Jul 2024\n\n"),
+        (_SMOLLM, "Today Date: 26 July 2024\n"),
+        (_GRANITE, "Today's Date: July 26, 2024.\n"),
+    ],
+)
+@pytest.mark.parametrize("rest", [MARKED_TEMPLATE, PLAIN_TEMPLATE])
+def test_a_template_that_writes_the_date_writes_one_date_every_day(
+    tmp_path: Path, start: str, expected: str, rest: str
+) -> None:
+    dated = template(start + rest, tmp_path)
+    rendered = dated.render(TWO_TURNS)
+    assert rendered.text == expected + template(rest, tmp_path).render(TWO_TURNS).text
+    assert [rendered.text[a:b] for a, b in rendered.spans] == ["1<|end|>", "2<|end|>"]
+    # vLLM and other servers render the template of the adapter's image themselves.
+    served = make_tokenizer(dated.source).apply_chat_template(TWO_TURNS, tokenize=False)
+    assert served == rendered.text
+
+
 def test_stop_tokens_are_the_end_of_turn_and_what_the_model_names(tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 3]}))
     found = template(MARKED_TEMPLATE, tmp_path)
