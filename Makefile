@@ -23,7 +23,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu test-vllm test-cosign test-kills check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
+.PHONY: help setup tiny demo test test-gpu test-vllm test-cosign test-kills test-sources check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
   bench bench-gpu gpu-check clean
 
 help:  ## List the targets
@@ -64,6 +64,9 @@ test-cosign: setup  ## The tests before the real cosign, which Go compiles, minu
 
 test-kills: setup  ## Kill each step at all of its writes, where `test` does at some
 	KILL_POINTS=all .venv/bin/pytest -s -k killed --override-ini timeout=0 tests/steps
+
+test-sources: setup  ## Train on the same rows from every kind of source, where `test` does from two
+	SOURCES=all .venv/bin/pytest tests/steps/test_one_adapter.py
 
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
 	.venv/bin/pytest --quiet $(WORKERS)
