@@ -15,8 +15,9 @@ import re
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from argotune.steps.common import certificates
 from argotune.steps.common.errors import ParamsError, PermanentError, StepError, TransientError
 from argotune.steps.common.printable import printable
 from argotune.steps.dataset.answers import TryAgain
+from argotune.steps.dataset.aws_identity import TOKEN_FILE, web_identity_login
 from argotune.steps.dataset.selection import fixed_directory, is_pattern, select
 from argotune.steps.registry.guard import Connect, Guard, guarded
 from argotune.steps.web.guard import CheckedAddresses, tls_context
@@ -40,13 +42,18 @@ _REGION = "us-east-1"
 _CHUNK_BYTES = 1 << 22
 _RETRY_TIME = timedelta(seconds=3)
 """Google's library tries for a quarter of an hour by itself; the downloader tries again."""
+_RENEWED_SECONDS = 300.0
+"""How long before its end a login is made anew."""
+_FOREVER = float("inf")
 _PROXY_VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
 _REFUSED = re.compile(
     r"ACCESS_DENIED|FORBIDDEN|INVALID_ACCESS_KEY|SIGNATURE|UNAUTHORI[SZ]ED|AuthenticationFailed"
     r"|AuthorizationFailure|AuthenticationException|PERMISSION_DENIED|UNAUTHENTICATED"
-    r"|credential|HTTP status 40[13]\b|\b40[13] ",
+    r"|credential|OAuth2 access token|HTTP status 40[13]\b|\b40[13] ",
     re.IGNORECASE,
 )
+_GOOGLES_CAUSE = re.compile(r"underlying error message was: (.*?) error_info=", re.DOTALL)
+"""Where Google's library gets no token, behind a paragraph about logins."""
 _UNTRUSTED = re.compile(r"SSL peer certificate|self.signed certificate|curlCode: 60")
 _MISSING = re.compile(r"NO_SUCH|NOT_FOUND|NotFound|HTTP status 404|\b404 ", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"PermanentRedirect|HTTP status 301|configured region", re.IGNORECASE)
@@ -88,6 +95,7 @@ class Stores:
         secret: str,
         ca_file: Path | None = None,
         connect: Connect = socket.create_connection,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._addresses = addresses
         self._environment = environment
@@ -95,6 +103,7 @@ class Stores:
         self._secret = secret
         self._ca_file = certificates.file_or_none(ca_file)
         self._connect = connect
+        self._clock = clock
         self._stack = contextlib.ExitStack()
         self._guard: Guard | None = None
         self._authorities: str | None = None
@@ -131,13 +140,24 @@ class Stores:
         if key not in self._opened:
             proxy = self._proxy()
             with _as_step_errors(url, proxy, self._secret):
-                opened = self._file_system(scheme, authority, proxy)
-            self._opened[key] = _Store(files=opened, guard=proxy, secret=self._secret)
+                make = self._maker(scheme, authority, proxy)
+                self._opened[key] = _Store(make, proxy, self._secret, self._clock)
         return self._opened[key]
 
-    def _file_system(self, scheme: str, authority: str, proxy: Guard) -> fs.FileSystem:
+    def _maker(self, scheme: str, authority: str, proxy: Guard) -> _Make:
         if scheme == "s3":
-            return fs.S3FileSystem(**self._s3_options(authority, proxy))
+            options = self._s3_options(authority, proxy)
+            return lambda: self._s3(options)
+        files = self._file_system(scheme, authority, proxy)
+        return lambda: (files, _FOREVER)
+
+    def _s3(self, options: Mapping[str, Any]) -> tuple[fs.FileSystem, float]:
+        login, until = s3_login(self._environment), _FOREVER
+        if login is None:
+            login, until = web_identity_login(self._environment, options["region"], self._client)
+        return fs.S3FileSystem(**options, **login), until
+
+    def _file_system(self, scheme: str, authority: str, proxy: Guard) -> fs.FileSystem:
         # libcurl reads them for each request. skopeo would take them for the user's own, so images
         # are fetched before (locate.py).
         variables = dict.fromkeys(_PROXY_VARIABLES, proxy.url)
@@ -152,8 +172,7 @@ class Stores:
         endpoint = urlsplit(self._environment.get("AWS_ENDPOINT_URL") or _S3)
         if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
             raise ParamsError("AWS_ENDPOINT_URL: accepted is https://HOST or http://HOST:PORT")
-        options = s3_login(self._environment)
-        options["tls_ca_file_path"] = self._authorities
+        options: dict[str, Any] = {"tls_ca_file_path": self._authorities}
         options["region"] = self._environment.get("AWS_REGION") or _REGION
         if endpoint.geturl() == _S3:
             options["region"] = self._environment.get("AWS_REGION") or self._region_of(bucket)
@@ -207,13 +226,30 @@ class Stores:
         return str(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Store:
-    """An open file system; the guard knows why a connection failed."""
+_Make = Callable[[], tuple[fs.FileSystem, float]]
+"""Opens a file system -> it, and until when its login holds, seconds since the epoch."""
 
-    files: fs.FileSystem
+
+@dataclass
+class _Store:
+    """A file system, opened anew before its login ends; the guard knows why a connection failed."""
+
+    make: _Make
     guard: Guard
     secret: str
+    clock: Callable[[], float]
+    _files: fs.FileSystem = field(init=False)
+    _until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._files, self._until = self.make()
+
+    @property
+    def files(self) -> fs.FileSystem:
+        """The file system. Raises StepError or TryAgain, where a login is not given again."""
+        if self.clock() > self._until - _RENEWED_SECONDS:
+            self._files, self._until = self.make()
+        return self._files
 
     def names(self, url: str, bucket: str, path: str) -> dict[str, int]:
         """Files that the path may mean: key -> bytes."""
@@ -254,11 +290,12 @@ class _Store:
         Not at random where the store is Google's: whether such a file is open, pyarrow 26 asks the
         server while it holds Python's lock, without which the proxy's threads never answer.
         """
-        if not isinstance(self.files, fs.GcsFileSystem):
-            file = self.files.open_input_file(path)
+        files = self.files
+        if not isinstance(files, fs.GcsFileSystem):
+            file = files.open_input_file(path)
             file.seek(offset)
             return file
-        file = self.files.open_input_stream(path, compression=None)
+        file = files.open_input_stream(path, compression=None)
         while offset > 0:
             offset -= len(file.read(min(offset, _CHUNK_BYTES))) or offset
         return file
@@ -270,8 +307,11 @@ class _Store:
             yield
 
 
-def s3_login(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Options of pyarrow's S3FileSystem: keys, the identity of the service account, or none."""
+def s3_login(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """Options of pyarrow's S3FileSystem: keys, a profile of this machine, or no login.
+
+    None where the identity of the service account is to be asked for one.
+    """
     key = environment.get("AWS_ACCESS_KEY_ID")
     if key:
         return {
@@ -279,8 +319,9 @@ def s3_login(environment: Mapping[str, str]) -> dict[str, Any]:
             "secret_key": environment.get("AWS_SECRET_ACCESS_KEY", ""),
             "session_token": environment.get("AWS_SESSION_TOKEN"),
         }
-    others = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE")
-    return {"anonymous": not any(environment.get(name) for name in others)}
+    if environment.get(TOKEN_FILE):
+        return None
+    return {"anonymous": not environment.get("AWS_PROFILE")}
 
 
 def azure_options(authority: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -330,7 +371,9 @@ def _as_step_errors(url: str, guard: Guard, secret: str) -> Iterator[None]:
 
 
 def _error_of(error: Exception, url: str, secret: str) -> Exception:
-    text = re.sub(r"\?[^\s'\"]+", "", printable(str(error)))[:_MOST_REASON_CHARACTERS]
+    cause = _GOOGLES_CAUSE.search(str(error))
+    whole = f"Google gives no OAuth2 access token: {cause[1]}" if cause else str(error)
+    text = re.sub(r"\?[^\s'\"]+", "", printable(whole))[:_MOST_REASON_CHARACTERS]
     if _UNTRUSTED.search(text):
         return PermanentError(
             f"{url}: the server's certificate is not trusted: {text}; {certificates.ADVICE}"
@@ -338,9 +381,11 @@ def _error_of(error: Exception, url: str, secret: str) -> Exception:
     if _ELSEWHERE.search(text):
         return PermanentError(f"{url}: {text}; set the region as AWS_REGION in Secret {secret}")
     if _REFUSED.search(text):
+        # Google's identity of a pod is its metadata server's, which pods of runs do not reach.
+        account = "" if url.startswith("gs:") else ", or give the step's service account the right"
         return PermanentError(
-            f"{url}: access is refused: {text}; put a login that may read it into Secret {secret},"
-            " or give the step's service account the right"
+            f"{url}: access is refused: {text}; put a login that may read it into Secret {secret}"
+            + account
         )
     if _MISSING.search(text):
         return PermanentError(f"{url}: not there: {text}; check bucket and path")

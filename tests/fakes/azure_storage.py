@@ -2,6 +2,7 @@
 
 A request needs the signature that the account's key makes, as Azure's documentation describes
 Shared Key: https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+or a token that an authority gave (cloud_tokens.py).
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class FakeAzureStorage:
     """Not the same in two tests: the library keeps connections to an account's hosts for later."""
     containers: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """Container -> name of a blob -> content."""
+    tokens: set[str] = field(default_factory=set)
+    """Tokens of the authority that may read it."""
     page: int = 1000
     """Most blobs on one page of a list."""
 
@@ -68,8 +71,9 @@ class _Handler(KeepAlive):
         url = urlsplit(self.path)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         container, _, name = unquote(url.path).strip("/").partition("/")
-        login = f"SharedKey {self.store.account}:{self._signature(query)}"
-        if self.headers.get("Authorization") != login:
+        logins = {f"Bearer {token}" for token in self.store.tokens}
+        logins.add(f"SharedKey {self.store.account}:{self._signature(query)}")
+        if self.headers.get("Authorization") not in logins:
             self._refuse(403, "AuthenticationFailed", "Server failed to authenticate the request.")
         elif container not in self.store.containers:
             self._refuse(404, "ContainerNotFound", "The specified container does not exist.")

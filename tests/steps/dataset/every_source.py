@@ -19,8 +19,9 @@ from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.run import NewStores, new_stores, run
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.skopeo import Registry, push
-from tests.fakes import azure_storage, google_storage, registry, tls
+from tests.fakes import azure_storage, cloud_tokens, google_storage, registry, tls
 from tests.fakes.azure_storage import FakeAzureStorage, fake_azure_storage
+from tests.fakes.cloud_tokens import FakeTokens, fake_tokens
 from tests.fakes.google_storage import FakeGoogleStorage, fake_google_storage
 from tests.fakes.http import file_server
 from tests.fakes.hub import FakeHub, fake_hub
@@ -76,6 +77,8 @@ class Clouds:
 
     google: FakeGoogleStorage
     azure: FakeAzureStorage
+    tokens: FakeTokens
+    """What gives both stores' tokens."""
     certificate: Path
     """The authority that signed theirs."""
 
@@ -91,26 +94,32 @@ class Clouds:
         return f"abfss://rows@{self.azure.account}.dfs.core.windows.net", key
 
     def _resolve(self, host: str, port: int) -> list[str]:
+        if host in (cloud_tokens.AZURE_HOST, cloud_tokens.GOOGLE_HOST):
+            return ["127.0.0.4"]
         return ["127.0.0.2" if host == google_storage.HOST else "127.0.0.3"]
 
     def _connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
         assert address[1] == 443
-        port = self.google.port if address[0] == "127.0.0.2" else self.azure.port
-        return socket.create_connection(("127.0.0.1", port), timeout)
+        servers = {"2": self.google, "3": self.azure, "4": self.tokens}
+        server = servers[address[0][-1]]
+        return socket.create_connection(("127.0.0.1", server.port), timeout)
 
 
 @pytest.fixture
 def clouds(tmp_path: Path) -> Iterator[Clouds]:
     hosts = [google_storage.HOST, *azure_storage.HOSTS]
+    hosts += [cloud_tokens.AZURE_HOST, cloud_tokens.GOOGLE_HOST]
     (tmp_path / "clouds").mkdir()
     certificate, key = tls.self_signed(tmp_path / "clouds", hosts)
     with (
         fake_google_storage(tls.server_context(certificate, key)) as google,
         fake_azure_storage(tls.server_context(certificate, key)) as azure,
+        fake_tokens(tls.server_context(certificate, key)) as tokens,
     ):
         files = {f"data/{name}": body for name, body in NAMES.items()}
         google.buckets["rows"], azure.containers["rows"] = files, files
-        yield Clouds(google=google, azure=azure, certificate=certificate)
+        google.tokens, azure.tokens = tokens.google, tokens.azure
+        yield Clouds(google=google, azure=azure, tokens=tokens, certificate=certificate)
 
 
 def make(params: Params, stores: NewStores = new_stores, **environment: str) -> Result:

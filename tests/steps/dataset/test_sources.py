@@ -279,7 +279,7 @@ def test_logins_of_stores_become_options_of_pyarrow() -> None:
     assert not {"client_id", "tenant_id", "account_key"} & identity.keys()
     fs.AzureFileSystem(**azure_options(authority, {"AZURE_STORAGE_KEY": "a2V5"}))
     assert s3_login({}) == {"anonymous": True}
-    assert s3_login({"AWS_WEB_IDENTITY_TOKEN_FILE": "/token"}) == {"anonymous": False}
+    assert s3_login({"AWS_PROFILE": "mine"}) == {"anonymous": False}
 
 
 def test_files_of_this_machine_are_read_only_where_that_is_permitted(
