@@ -1,4 +1,4 @@
-"""Deleting runs of a cluster's namespace that have ended."""
+"""Deleting runs of a cluster's namespace that have ended, or that no controller ever took."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.reasons import is_untaken
 from argotune.workflows.cli.remote.runs import cluster_runs, whole_run
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.spending import spending_of
@@ -28,11 +29,12 @@ def remove(cluster: Cluster, names: Sequence[str], *, dry_run: bool) -> None:
     known = {name_of(run) for run in every}
     chosen = []
     problems = []
+    now = utc_now()
     for name in dict.fromkeys(names):
         run = whole_run(cluster, name) if name in known else None
         if run is None:
             problems.append(_unknown(cluster, every, name))
-        elif not has_ended(run):
+        elif not has_ended(run) and not is_untaken(run, now):
             problems.append(f"{name}: goes on; stop it first: argotune stop {name} {cluster.flags}")
         else:
             chosen.append(run)

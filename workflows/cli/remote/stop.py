@@ -123,7 +123,7 @@ def _wait(cluster: Cluster, name: str, deadline: float) -> list[str]:
         if is_untaken(run, utc_now()):
             return [
                 f"run {name}: no controller of Argo has taken it, so nothing of it has begun and"
-                f" nothing ends it; `kubectl delete workflow {name} {cluster.flags}` removes it,"
+                f" nothing ends it; `argotune rm {name} {cluster.flags}` deletes it,"
                 f" `argotune doctor {cluster.flags}` says whether a controller runs"
             ]
         if time.monotonic() > deadline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argotune.workflows.cli.show.rows import utc_now
 from tests.fakes.kube import Cluster
 from tests.workflows.cli.cluster_workflows import NAME, failed_run, run_of, step
 from tests.workflows.cli.command import Argotune
@@ -34,6 +35,25 @@ def test_all_that_cannot_be_deleted_is_told_and_nothing_is(
         "'nope': no run of this name with the label argotune.dev/workspace in namespace team-a;"
         f" there are {NAME}, other-abcde",
     ]
+    assert KEY in cluster.objects
+
+
+def test_a_run_that_no_controller_took_is_deleted(argotune: Argotune, cluster: Cluster) -> None:
+    run = run_of()
+    del run["status"]
+    cluster.put(run)
+    answer = argotune(*RM, NAME)
+    assert (answer.code, answer.err, answer.out) == (0, "", f"run {NAME}: deleted\n")
+    assert KEY not in cluster.objects
+
+
+def test_a_new_run_is_left_to_the_controller(argotune: Argotune, cluster: Cluster) -> None:
+    run = run_of()
+    del run["status"]
+    run["metadata"]["creationTimestamp"] = f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
+    cluster.put(run)
+    answer = argotune(*RM, NAME)
+    assert answer.errors == [f"{NAME}: goes on; stop it first: argotune stop {NAME} -n team-a"]
     assert KEY in cluster.objects
 
 

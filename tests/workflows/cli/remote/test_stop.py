@@ -99,8 +99,8 @@ def test_a_run_that_no_controller_took_is_not_waited_for(
     assert answer.code == 3
     assert answer.errors == [
         f"run {NAME}: no controller of Argo has taken it, so nothing of it has begun and nothing"
-        f" ends it; `kubectl delete workflow {NAME} -n team-a` removes it, `argotune doctor -n"
-        " team-a` says whether a controller runs"
+        f" ends it; `argotune rm {NAME} -n team-a` deletes it, `argotune doctor -n team-a` says"
+        " whether a controller runs"
     ]
 
 
