@@ -328,8 +328,12 @@ def write_plan(path: Path, plan: TrainingPlan) -> None:
 
 
 def dump_plan(plan: TrainingPlan) -> str:
-    """The plan as YAML text."""
-    return strict_yaml.dump(msgspec.to_builtins(plan))
+    """The plan as YAML text; equal plans give equal texts.
+
+    Mappings are sorted, because schedules and `argotune verify` compare the text's digest, and a
+    plan that was read from the statement of an adapter has them in another order.
+    """
+    return strict_yaml.dump(msgspec.to_builtins(plan, order="deterministic"))
 
 
 def read_plan(path: Path) -> TrainingPlan:

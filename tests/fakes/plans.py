@@ -26,6 +26,7 @@ def small_plan() -> TrainingPlan:
             license="Apache-2.0",
             source="cache",
             max_position_embeddings=512,
+            shape={"num_hidden_layers": 4, "hidden_size": 256},
         ),
         quantization=None,
         lora=Lora(r=8, alpha=8, dropout=0.0, target_modules=["qkv_proj"]),
