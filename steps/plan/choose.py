@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from argotune.steps.contracts.training_plan import Memory
 from argotune.steps.nodes.resources import NOTHING, Resources
 from argotune.steps.plan.adapter_memory import adapter_extras
 from argotune.steps.plan.hardware import Card
-from argotune.steps.plan.memory import Loop, estimate
+from argotune.steps.plan.memory import FLOAT32_BYTES, LORA_BYTES, Loop, estimate
 from argotune.steps.plan.settings import Settings
 
 GPU_MICRO_BATCH_TOKENS = 8192
@@ -42,6 +43,8 @@ class Job:
     """Machines that may be proposed for it."""
     resources: Resources = NOTHING
     """CPUs and memory that its pod asks for."""
+    loaded_weights: int = 0
+    """Weights of all adapters that are only evaluated, beside each other; 0: one is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,11 @@ def estimate_job(job: Job, loop: Loop) -> Memory:
         architecture,
         family,
         job.method,
-        lora_weights=lora_parameters(architecture, family, job.targets, settings.r),
+        lora_weights=max(
+            lora_parameters(architecture, family, job.targets, settings.r),
+            # They have neither gradients nor moments.
+            math.ceil(job.loaded_weights * FLOAT32_BYTES / LORA_BYTES),
+        ),
         loop=loop,
         extras=adapter_extras(
             architecture,

@@ -1,8 +1,8 @@
 """How many tokens the evaluation answers at once on the GPUs that tune.
 
-It has the base as tuning has it, the new adapter and the one in service in float32, and the logits
-of one chunk. Without gradients it needs less than tuning but for the keys and values of the answers
-to the checks, which take what is planned here of the rest.
+It has the base as tuning has it, one chunk of logits, and in float32 the new adapter and the one in
+service, or all that are measured side by side. Without gradients it needs less than tuning, but
+for the keys and values of the answers to the checks, which take what is planned here of the rest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from argotune.steps.plan.memory import (
 )
 
 _ADAPTERS = 2
+"""Of a run: the new one and the one in service."""
 
 
 def answer_batch_tokens(job: Job, card: Card) -> int:
@@ -33,8 +34,9 @@ def answer_batch_tokens(job: Job, card: Card) -> int:
     if settings.shard:
         # Its blocks are spread over the GPUs, and so are their keys and values.
         weights /= workers(settings, card)
-    adapter = FLOAT32_BYTES * lora_parameters(architecture, family, job.targets, settings.r)
-    free = card.usable_gb * GB - weights - _ADAPTERS * adapter - CONTEXT_BYTES
+    adapter = lora_parameters(architecture, family, job.targets, settings.r)
+    adapters = FLOAT32_BYTES * (job.loaded_weights or _ADAPTERS * adapter)
+    free = card.usable_gb * GB - weights - adapters - CONTEXT_BYTES
     free -= logits_chunk_bytes(architecture)
     token_bytes = BFLOAT16_BYTES * kept_numbers(architecture)
     tokens = int(KEYS_AND_VALUES_SHARE * free // token_bytes)

@@ -49,6 +49,9 @@ class Params:
     """URLs of files whose rows are all held out, as a JSON list; empty: a share of the data is."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
+    loaded_weights: int = 0
+    """Weights of all adapters that an evaluation of several models loads; 0: a run's evaluation,
+    which has the new adapter and the one in service."""
     start_from: str = "none"
     """Adapter with whose weights training begins: none, live for the one in service, or an image
     REGISTRY/REPOSITORY:TAG."""

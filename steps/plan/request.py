@@ -90,6 +90,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         targets=targets,
         skus=candidates(params.provider, found_sku, known, cloud=params.cloud),
         resources=resources,
+        loaded_weights=params.loaded_weights,
     )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
     if is_assumed:

@@ -9,6 +9,7 @@ from argotune.presets.schema import Sku
 from argotune.steps.nodes.resources import allocatable, shortages
 from argotune.steps.plan.choose import Choice, Job, choose, smallest_memory, workers
 from argotune.steps.plan.hardware import Card, card_of, sku_problem
+from argotune.steps.plan.memory import FLOAT32_BYTES, GB
 
 LENGTH_STEP = 256
 """Shorter lengths are proposed in multiples of this many tokens."""
@@ -59,6 +60,7 @@ def refusal(job: Job, card: Card) -> str:
     ways = [
         way
         for way in (
+            _fewer_adapters(job, card),
             _shorter(job, card),
             _other_sku(job, card),
             _advise_4bit(job, card),
@@ -73,10 +75,18 @@ def refusal(job: Job, card: Card) -> str:
 def _too_small(job: Job, card: Card) -> str:
     memory, usable_gb = smallest_memory(job, card), card.usable_gb or 0.0
     tokens = job.settings.micro_batch_tokens or job.settings.max_length
+    loaded_gb = FLOAT32_BYTES * job.loaded_weights / GB
+    adapters = f" beside {loaded_gb:.1f} GB of adapters" if job.loaded_weights else ""
     return (
-        f"{job.preset.name} with {job.method} and {tokens} tokens per pass needs "
+        f"{job.preset.name} with {job.method} and {tokens} tokens per pass{adapters} needs "
         f"{memory.total_gb:.1f} GB per GPU, but {card.gpu_model or 'it'} has {usable_gb:.1f} GB"
     )
+
+
+def _fewer_adapters(job: Job, card: Card) -> str | None:
+    if not job.loaded_weights or choose(replace(job, loaded_weights=0), card) is None:
+        return None
+    return "fewer models in one evaluation"
 
 
 def _shorter(job: Job, card: Card) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -32,9 +33,13 @@ _CONTRACT = ServingContract(
 )
 
 
-def safetensors(content: bytes = b"\0" * 64) -> bytes:
-    """A file with one float32 tensor."""
-    tensor = {"dtype": "F32", "shape": [len(content) // 4], "data_offsets": [0, len(content)]}
+def safetensors(content: bytes = b"\0" * 64, shape: Sequence[int] = ()) -> bytes:
+    """A file with one float32 tensor, or one that only says that it has another shape."""
+    tensor = {
+        "dtype": "F32",
+        "shape": list(shape) or [len(content) // 4],
+        "data_offsets": [0, len(content)],
+    }
     header = json.dumps({"base_model.weight": tensor}).encode()
     return struct.pack("<Q", len(header)) + header + content
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from argotune.presets.loader import model_preset, model_presets
 from argotune.presets.names import HubName, UnknownName, is_place
 from argotune.presets.schema import ModelPreset
-from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.contracts.safetensors_file import safetensors_problem, stored_numbers
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
 from argotune.steps.plan.adapter_images import Image, with_found_digest
@@ -24,6 +25,7 @@ from argotune.steps.registry.skopeo import Registry
 
 OF_HUB = "hub:"
 """Before a model of the Hub, whose name may be that of an image."""
+_WEIGHTS = "adapter_model.safetensors"
 # No image begins so: what is before a path has a dot or a port, or is `oci:`.
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?)=(?P<image>.+)")
 
@@ -48,6 +50,8 @@ class Models:
     quantization: str | None
     """4-bit type of the base, as the adapters were tuned on; None for 16 bit."""
     models: tuple[ComparedModel, ...]
+    adapter_weights: int
+    """Of all adapters together."""
 
 
 def read_models(texts: Sequence[str]) -> list[NamedModel]:
@@ -101,7 +105,17 @@ def find_models(
         preset=preset,
         quantization=first.quantization if first is not None else None,
         models=tuple(models),
+        adapter_weights=sum(_weights(name, image, work_dir) for name, image in images.items()),
     )
+
+
+def _weights(name: str, image: Image, work_dir: Path) -> int:
+    file = adapter_dir(work_dir, str(image)) / _WEIGHTS
+    problem = safetensors_problem(file)
+    numbers = None if problem else stored_numbers([file])
+    if numbers is None:
+        raise PermanentError(f"models: {name}: {image}: {problem or f'{_WEIGHTS} is damaged'}")
+    return numbers
 
 
 def _read(text: str) -> NamedModel:

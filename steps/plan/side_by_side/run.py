@@ -119,6 +119,7 @@ def _plan_params(params: Params, found: Models) -> PlanParams:
         cloud=params.cloud,
         tune_cpu=params.tune_cpu,
         tune_memory=params.tune_memory,
+        loaded_weights=found.adapter_weights,
         allowed_hosts=params.allowed_hosts,
         plan_file=params.plan_file,
         tokenizer_dir=params.tokenizer_dir,

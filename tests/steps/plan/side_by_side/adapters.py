@@ -10,7 +10,7 @@ import msgspec
 from argotune.presets.loader import model_preset
 from argotune.steps.contracts.serving import Rope, read_contract, write_contract
 from argotune.steps.push.layout import write_image
-from tests.fakes.adapter import write_adapter, write_base
+from tests.fakes.adapter import safetensors, write_adapter, write_base
 
 TINY = model_preset("tiny")
 
@@ -21,11 +21,13 @@ def put_adapter(
     *,
     quantization: str | None = "nf4",
     rope: Rope = "default",
+    weights: bytes = safetensors(),
     **base: Any,
 ) -> str:
     """An adapter with a tag; its reference."""
     adapter = write_adapter(tmp_path / tag)
     write_base(adapter, **{"repository": TINY.repository, "revision": TINY.revision, **base})
+    (adapter / "adapter_model.safetensors").write_bytes(weights)
     contract = read_contract(adapter)
     changed = msgspec.structs.replace(contract, quantization=quantization, rope=rope)
     write_contract(adapter, changed)

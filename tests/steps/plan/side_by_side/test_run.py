@@ -16,6 +16,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.plan.side_by_side.params import Params, Result
 from argotune.steps.plan.side_by_side.run import run
 from argotune.steps.registry.policy import RegistryPolicy
+from tests.fakes.adapter import safetensors
 from tests.steps.model.conftest import model_files
 from tests.steps.plan.helpers import config
 from tests.steps.plan.side_by_side.adapters import TINY, put_adapter
@@ -90,6 +91,23 @@ def test_checks_and_columns_of_the_config_are_in_the_plan(tmp_path: Path) -> Non
     assert plan.data.context_column == "q"
     assert [check.kind for check in plan.evaluation.checks] == ["exact_match"]
     assert plan.evaluation.check_rows == 7
+
+
+def test_the_memory_of_all_adapters_is_planned(tmp_path: Path) -> None:
+    weights = safetensors(shape=[150_000_000])
+    images = [put_adapter(tmp_path, tag, weights=weights) for tag in ("v1", "v2")]
+    [problem] = problems_of(
+        params(tmp_path, *images, config=config("Argotune: {gpu_memory_gib: 2}"))
+    )
+    assert "beside 1.2 GB of adapters needs" in problem
+    assert "fewer models in one evaluation" in problem
+    planned(params(tmp_path, images[0], config=config("Argotune: {gpu_memory_gib: 2}")))
+
+
+def test_an_adapter_that_is_damaged_is_named(tmp_path: Path) -> None:
+    image = put_adapter(tmp_path, "v1", weights=b"damaged")
+    with pytest.raises(PermanentError, match=r"models: mine: oci:.*its header does not fit"):
+        run(params(tmp_path, f"mine={image}"), progress=Progress())
 
 
 def test_tasks_of_a_harness_are_measured_in_a_run_alone(tmp_path: Path) -> None:
