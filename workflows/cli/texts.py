@@ -29,6 +29,14 @@ def read_texts(paths: Sequence[Path]) -> Texts:
     return texts
 
 
+def read_standard_input() -> str:
+    """Read standard input. Raises InputError where it is no text."""
+    try:
+        return _standard_input()
+    except UnicodeDecodeError as error:
+        raise InputError("standard input: not a text file") from error
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file that the user names. Raises OSError with its name, also of a full disk."""
     with naming(path):
@@ -36,4 +44,9 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _read_text(path: Path) -> str:
-    return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    return _standard_input() if str(path) == "-" else path.read_text(encoding="utf-8")
+
+
+def _standard_input() -> str:
+    """Read it as files are read: what the locale's encoding makes of bytes depends on the shell."""
+    return sys.stdin.buffer.read().decode("utf-8").replace("\r\n", "\n")

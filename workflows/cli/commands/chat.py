@@ -23,6 +23,7 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import local_runs, not_running
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service import served_on
+from argotune.workflows.cli.texts import read_standard_input
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -79,7 +80,7 @@ def chat(
     if prompt is None and sys.stdin.isatty():
         _converse(conversations)
         return
-    question = sys.stdin.read() if prompt is None else prompt
+    question = read_standard_input() if prompt is None else prompt
     if not question.strip():
         raise InputError("the question is empty")
     show_answers(console(), conversations, question)

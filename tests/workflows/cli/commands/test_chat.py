@@ -128,6 +128,22 @@ def test_a_piped_document_is_one_question(
     assert (answer.code, answer.out) == (0, "One?\n\nTwo?\n  MODEL\n")
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_document_that_is_no_text_is_refused(
+    argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, errors: str
+) -> None:
+    """The error handler is that of the shell's locale."""
+    serve("my-model")
+    (tmp_path / "document").write_bytes(b"\xffOne?\n")
+    with (tmp_path / "document").open(encoding="utf-8", errors=errors) as file:
+        monkeypatch.setattr("sys.stdin", file)
+        answer = argotune("chat", "my-model")
+        file.seek(0)
+        plan = argotune("plan", "-")
+    assert (answer.code, answer.errors) == (2, ["standard input: not a text file"])
+    assert (plan.code, plan.errors) == (2, ["-: not a text file"])
+
+
 def test_an_empty_document_is_refused(
     argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
