@@ -14,7 +14,6 @@ from argotune.steps.common.urls import host_problem
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.steps.registry.policy import host_and_port, internal_registry, is_loopback
-from argotune.steps.settings.run_settings import place_of
 from argotune.workflows.workspace.manifests import allowed_registries
 from argotune.workflows.workspace.model import ADAPTERS, Workspace
 
@@ -68,9 +67,9 @@ def _registries(workspace: Workspace) -> Iterator[tuple[str, ImageReference]]:
         if url.startswith("oci:")
     ]
     images = [
-        (place_of("output-image"), workspace.output_image),
-        (place_of("model-source"), weights),
-        (place_of("start-from"), workspace.options.get("start-from", "")),
+        (workspace.place_of("output-image"), workspace.output_image),
+        (workspace.place_of("model-source"), weights),
+        (workspace.place_of("start-from"), workspace.options.get("start-from", "")),
         *((ADAPTERS, each.image) for each in workspace.adapters or ()),
         *data,
     ]

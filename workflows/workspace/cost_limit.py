@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from argotune.steps.plan.planning import cost_limit_problem
-from argotune.steps.settings.run_settings import place_of
 from argotune.steps.settings.step_params import cost_limit_problems
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.node_request import request_of
@@ -21,14 +20,15 @@ def check_cost_limit(planned: Planned, *, dataset_tokens: int | None) -> None:
 
     Raises WorkspaceError. `dataset_tokens`, those of one epoch, are None where nobody knows them.
     """
-    options = planned.workspace.options
+    workspace = planned.workspace
+    options = workspace.options
     problems = [
-        f"{place_of('at-cost-limit')}: {each}"
+        f"{workspace.place_of('at-cost-limit')}: {each}"
         for each in cost_limit_problems(planned.plan.evaluation, options)
     ]
     text = options.get(_SETTING)
     if text is not None and (problem := _problem(planned, float(text), dataset_tokens)):
-        problems.append(f"{place_of(_SETTING)}: {problem}")
+        problems.append(f"{workspace.place_of(_SETTING)}: {problem}")
     if problems:
         raise WorkspaceError(problems)
 

@@ -13,7 +13,7 @@ from argotune.workflows.workspace.model import ADAPTERS, Workspace, provider_of
 def cluster_problems(workspace: Workspace) -> Iterator[str]:
     """List what a run on a cluster cannot have; URLs of data are checked where they are read."""
     images = {
-        "tuning.output.image": workspace.output_image,
+        workspace.place_of("output-image"): workspace.output_image,
         "tuning.input.adapter (start-from)": workspace.options.get("start-from", ""),
         **{f"{ADAPTERS}: {each.name}": each.image for each in workspace.adapters or ()},
     }

@@ -14,7 +14,7 @@ from argotune.presets.clouds import cloud_of_size
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.clouds import cloud_of
-from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS
 from argotune.steps.settings.step_params import (
     CLAIMS,
     claim_problem,
@@ -57,7 +57,7 @@ def check_node_settings(workspace: Workspace, values: Mapping[str, str]) -> None
 def left_to_the_installer(workspace: Workspace) -> list[str]:
     """List warnings for settings of the file that a Workflow of arguments cannot contain."""
     return [
-        f"{place_of(name)}: left out, the installed template decides it"
+        f"{workspace.place_of(name)}: left out, the installed template decides it"
         for name in workspace.options
         if SETTINGS[name].decided_by == "installer"
     ]
@@ -85,7 +85,7 @@ def _conflicts(
         row = SETTINGS[name]
         if row.decided_by == "installer" and text != values[name]:
             yield (
-                f"{place_of(name)}: {text!r}; the installation decides it, as "
+                f"{workspace.place_of(name)}: {text!r}; the installation decides it, as "
                 f"{values[name]!r}: leave it out, or set it for all runs by `argotune install "
                 f"--{name} {text}`"
             )
@@ -109,7 +109,7 @@ def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iter
     allowed = json.loads(values["allowed-priority-classes"])
     problem = priority_problem(name, allowed) if name else None
     if problem is not None:
-        yield f"{place_of('priority-class')}: {problem}"
+        yield f"{workspace.place_of('priority-class')}: {problem}"
 
 
 def _forbidden_claims(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
@@ -142,9 +142,10 @@ def _of_another_cloud(workspace: Workspace, values: Mapping[str, str]) -> Iterat
     machine = workspace.instance_type or ""
     found, made = cloud_of_size(machine), cloud_of({**values, **workspace.options})
     if found and made and found != made:
+        node_class = values.get("karpenter-node-class")
         yield (
-            f"{place_of('instance-type')}: {machine} is a machine of {found}; the installation's "
-            f"node class {values.get('karpenter-node-class')} makes machines of {made}"
+            f"{workspace.place_of('instance-type')}: {machine} is a machine of {found}; the "
+            f"installation's node class {node_class} makes machines of {made}"
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from argotune.presets.schema import Method
 from argotune.steps.contracts.service_plan import AskedAdapter
 from argotune.steps.settings.run_settings import SETTINGS, place_of
+from argotune.workflows.workspace.fields import flag_of
 
 TEMPLATE, SERVICE_TEMPLATE = "finetune", "serve"
 """Names of the WorkflowTemplates of trainings, and of services without one."""
@@ -74,6 +75,8 @@ class Workspace:
     model_access_secret: str | None
     """Secret with the Hub's token, for gated models."""
     options: Options
+    flags: Collection[str] = ()
+    """Names of the settings that flags of the command line replace."""
     warnings: tuple[str, ...]
     """Warnings for the user, one sentence each."""
     host_warnings: tuple[str, ...] = ()
@@ -94,12 +97,17 @@ class Workspace:
         return SERVICE_TEMPLATE if self.is_service else TEMPLATE
 
     def place_of(self, name: str) -> str:
-        """Where the file has the setting."""
+        """Where the setting is: its flag, or its place in the file."""
+        if name in self.flags:
+            return flag_of(name)
         elsewhere = _PLACES_OF_INFERENCE.get(name) if self.is_service else None
         return elsewhere or place_of(name)
 
     @property
     def all_urls(self) -> Iterator[tuple[str, str]]:
-        """Each URL after its place in the file."""
-        for place, urls in ((URLS, self.urls), (VALIDATION_URLS, self.validation_urls)):
+        """Each URL after the place where it is given."""
+        held_out = "validation-urls"
+        of_held_out = self.place_of(held_out) if held_out in self.flags else VALIDATION_URLS
+        places = {self.place_of("urls"): self.urls, of_held_out: self.validation_urls}
+        for place, urls in places.items():
             yield from ((f"{place}[{index}]", url) for index, url in enumerate(urls))

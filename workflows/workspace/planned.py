@@ -199,7 +199,8 @@ def with_own_service(
     host = planned.workspace.options["serve-with"]
     found = read({**overrides, "serve-with": ""})
     warning = (
-        f"{place_of('serve-with')}: {host!r}: {reason}; so the adapter gets a service of its own"
+        f"{planned.workspace.place_of('serve-with')}: {host!r}: {reason}; so the adapter gets a"
+        " service of its own"
     )
     workspace = dataclasses.replace(found.workspace, warnings=(*found.workspace.warnings, warning))
     return dataclasses.replace(found, workspace=workspace)
@@ -250,7 +251,8 @@ def _warned_of_service(workspace: Workspace) -> Workspace:
     has_none_here = workspace.options.get("deploy-to") in ("kubernetes", NOT_DEPLOYED)
     if not given or has_none_here or workspace.options.get("serve-with"):
         return workspace
-    warning = f"{', '.join(map(place_of, given))}: no effect on a service of this machine"
+    places = ", ".join(map(workspace.place_of, given))
+    warning = f"{places}: no effect on a service of this machine"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 
@@ -259,7 +261,8 @@ def _warned_without_service(workspace: Workspace) -> Workspace:
     given = [name for name in service_settings() if name in workspace.options]
     if not given or workspace.options.get("deploy-to") != NOT_DEPLOYED:
         return workspace
-    warning = f"{', '.join(map(place_of, given))}: no effect, because deploy-to is {NOT_DEPLOYED}"
+    places = ", ".join(map(workspace.place_of, given))
+    warning = f"{places}: no effect, because deploy-to is {NOT_DEPLOYED}"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 
@@ -271,7 +274,8 @@ def _warned_of_joining(workspace: Workspace) -> Workspace:
     ]
     if not given or not host or workspace.options.get("deploy-to") == NOT_DEPLOYED:
         return workspace
-    warning = f"{', '.join(map(place_of, given))}: no effect, because {host} serves the adapter"
+    places = ", ".join(map(workspace.place_of, given))
+    warning = f"{places}: no effect, because {host} serves the adapter"
     return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 

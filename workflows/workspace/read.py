@@ -327,6 +327,7 @@ def _read(
         model_source=read_model_source(fields, options.get("model-source")),
         model_access_secret=read_model_access_secret(fields),
         options=options,
+        flags=frozenset(fields.overrides),
         warnings=(),
         problems_before_submit=(),
     )
@@ -391,6 +392,7 @@ def _read_service(
         model_source=read_model_source(fields, options.get("model-source"), section),
         model_access_secret=read_model_access_secret(fields, section),
         options=options,
+        flags=frozenset(fields.overrides),
         warnings=(),
         problems_before_submit=(),
     )
@@ -494,12 +496,10 @@ def _place_in_file(name: str, workspace: Workspace, fields: Fields) -> str:
 
 def _check_texts(workspace: Workspace, fields: Fields) -> None:
     """Report text that Argo would expand or cannot pass on; input.py checks the URLs."""
-    options = {
-        f"metadata.annotations.{PREFIX}{name}": text for name, text in workspace.options.items()
-    }
+    options = {workspace.place_of(name): text for name, text in workspace.options.items()}
     texts = {
-        "resource.instanceType": workspace.instance_type,
-        "tuning.output.image": workspace.output_image,
+        workspace.place_of("instance-type"): workspace.instance_type,
+        workspace.place_of("output-image"): workspace.output_image,
         "tuning.preset.presetOptions.image": fields.get("tuning.preset.presetOptions.image"),
         "inference.preset.presetOptions.image": fields.get("inference.preset.presetOptions.image"),
         **{f"{ADAPTERS}: {each.name}": each.image for each in workspace.adapters or ()},

@@ -55,6 +55,22 @@ def test_hosts_inside_the_network_are_refused() -> None:
     ]
 
 
+def test_a_host_is_told_by_the_flag_that_names_it() -> None:
+    overrides = {
+        "urls": '["http://data.svc/a.jsonl"]',
+        "output-image": "registry.svc:5000/my-model:1",
+        "model-source": "oci:10.0.0.7/phi:1",
+        "validation-urls": "https://held.svc/b.jsonl",
+    }
+    found = host_problems(read(changed({}), overrides=overrides), values())
+    assert [problem.partition(": ")[0] for problem in found] == [
+        "--url[0]",
+        "--set validation-urls[0]",
+        "--output-image",
+        "--set model-source",
+    ]
+
+
 @pytest.mark.parametrize(
     ("hosts", "registry"),
     [

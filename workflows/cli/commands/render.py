@@ -76,11 +76,18 @@ def render(
     if is_about_inference(texts):
         refused = {"--schedule": schedules, "--allow-loopback": allow_loopback}
         options.refuse(refused, "for a training; a service without one has no data that change")
-        planned = workspaces.load_service(texts, overrides=overrides, substitute=substitute)
+        planned = workspaces.load_service(
+            texts, overrides=overrides, substitute=substitute, on_cluster=refers
+        )
     else:
         with with_time_problems(schedules or (), zone):
             planned = workspaces.load(
-                texts, overrides=overrides, allow_loopback=allow_loopback, substitute=substitute
+                texts,
+                overrides=overrides,
+                allow_loopback=allow_loopback,
+                substitute=substitute,
+                # What refers to an installed template runs where that is.
+                on_cluster=refers,
             )
     workspaces.print_warnings(planned)
     workspace = planned.workspace

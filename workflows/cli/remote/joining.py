@@ -9,7 +9,6 @@ from argotune.steps.contracts.in_service import NOT_DEPLOYED
 from argotune.steps.contracts.model_cache import cache_path
 from argotune.steps.contracts.training_plan import Model
 from argotune.steps.deploy.manifests.joining import differences, other_base
-from argotune.steps.settings.run_settings import place_of
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments, host_of
@@ -35,7 +34,8 @@ def check_joining(cluster: Cluster, planned: Planned) -> None:
         return
     found = list(_problems(cluster, planned, host))
     if found:
-        raise InputError([f"{place_of('serve-with')}: {host!r}: {each}" for each in found])
+        place = planned.workspace.place_of("serve-with")
+        raise InputError([f"{place}: {host!r}: {each}" for each in found])
 
 
 def _host_of(planned: Planned) -> str:

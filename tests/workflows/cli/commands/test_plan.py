@@ -203,8 +203,7 @@ def test_a_url_that_is_not_fetched_is_no_problem(argotune: Argotune, write: Writ
     answer = argotune(*command)
     assert answer.code == 0
     assert answer.err.splitlines()[0] == (
-        "warning: tuning.input.urls[0]: 'http://127.0.0.1:9/a.jsonl': this machine;"
-        " --allow-loopback permits it"
+        "warning: --url[0]: 'http://127.0.0.1:9/a.jsonl': this machine; --allow-loopback permits it"
     )
     assert "permits it" not in argotune(*command, "--allow-loopback").err
 

@@ -293,6 +293,18 @@ def test_argo_lint_accepts_it(
     assert "no linting errors found" in result.stdout
 
 
+@pytest.mark.parametrize("form", ["reference", "CronWorkflow"])
+def test_what_refers_to_an_installed_template_names_nothing_of_this_machine(
+    argotune: Argotune, write: Write, form: str
+) -> None:
+    file = write("workspace.yaml", TINY)
+    answer = argotune("render", file, *FORMS[form], "--url", "http://127.0.0.1:9/a.jsonl")
+    assert (answer.code, answer.out) == (2, "")
+    url, image = answer.errors
+    assert url.startswith("--url[0]: 'http://127.0.0.1:9/a.jsonl': this machine, which `argotune")
+    assert image.startswith("tuning.output.image: 'oci:")
+
+
 def test_rendering_for_this_machine_keeps_its_directory(
     argotune: Argotune, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
