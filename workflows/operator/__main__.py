@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import kopf
 
@@ -31,6 +32,8 @@ _WORKERS = 4
 """Workspaces that are looked at side by side; a look waits for the API server, and plans."""
 _LONGEST_LOOK_SECONDS = 600.0
 """A worker that looks at one Workspace for longer hangs: each of its requests has a time limit."""
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""The namespace of a pod, whose lease the leader has."""
 _METRICS_SECONDS = 5.0
 _NAMESPACE_SECONDS = 1.5
 """Kubernetes begins to empty a namespace five seconds after its deletion
@@ -41,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the operator; returns the exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.all_namespaces and not given.lease_namespace:
-        parser.error("--lease-namespace: missing; --all-namespaces needs it")
+    if given.namespace is None and not _OWN_NAMESPACE.exists():
+        parser.error("--all-namespaces: only in a pod, in whose namespace the leader's lease is")
     log.set_up()
     try:
         kube = connect()
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"argotune operator: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"argotune operator: port {given.port}: {error}", file=sys.stderr)
+        print(f"argotune operator: {error}", file=sys.stderr)
         return 3
 
 
@@ -60,13 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--namespace", help="the Workspaces of this namespace")
     where.add_argument("--all-namespaces", action="store_true", help="those of all namespaces")
-    parser.add_argument("--lease-namespace", help="of the leader's lease; default: --namespace")
     parser.add_argument(
         "--managed-only",
         action="store_true",
         help='only those with the annotation argotune.dev/managed: "true"',
     )
-    parser.add_argument("--port", type=int, default=8080, help="of /healthz and /metrics")
+    parser.add_argument("--health-port", type=int, default=8080, help="of /healthz")
+    parser.add_argument("--metrics-port", type=int, default=8081, help="of /metrics")
     return parser
 
 
@@ -74,8 +77,12 @@ async def _run(kube: Kube, given: argparse.Namespace) -> int:
     metrics = health.Metrics()
     loop = asyncio.get_running_loop()
     watch = _Watch()
-    runner = await health.serve(metrics, given.port, is_alive=watch.is_alive)
-    election = Election(given.lease_namespace or given.namespace, identity=platform.node())
+    where = _OWN_NAMESPACE.read_text() if _OWN_NAMESPACE.exists() else given.namespace
+    election = Election(where, identity=platform.node())
+    runners = [
+        await health.serve(health.health_app(watch.is_alive), given.health_port),
+        await health.serve(health.metrics_app(metrics), given.metrics_port),
+    ]
     try:
         leads, lost = asyncio.Event(), asyncio.Event()
         election.begin(
@@ -96,7 +103,8 @@ async def _run(kube: Kube, given: argparse.Namespace) -> int:
         await asyncio.to_thread(election.resign)
         return 0
     finally:
-        await runner.cleanup()
+        for runner in runners:
+            await runner.cleanup()
 
 
 async def _lead(

@@ -1,4 +1,4 @@
-"""What Kubernetes and Prometheus ask the operator: /healthz, /readyz and /metrics."""
+"""What Kubernetes and Prometheus ask the operator: /healthz and /metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -43,24 +44,33 @@ class Metrics:
         )
 
 
-async def serve(metrics: Metrics, port: int, is_alive: Callable[[], bool]) -> web.AppRunner:
-    """Answer on the port of all addresses until the runner is cleaned up. Raises OSError."""
+def health_app(is_alive: Callable[[], bool]) -> web.Application:
+    """Answer Kubernetes' probes; a replica that stands by is well too."""
 
     async def healthz(request: web.Request) -> web.Response:
         if is_alive():
             return web.Response(text="ok\n")
         return web.Response(status=503, text="a worker hangs\n")
 
-    async def show(request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(metrics.registry),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
-
     app = web.Application()
     app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", healthz)
+    return app
+
+
+def metrics_app(metrics: Metrics) -> web.Application:
+    """Answer Prometheus."""
+
+    async def show(request: web.Request) -> web.Response:
+        body = generate_latest(metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    app = web.Application()
     app.router.add_get("/metrics", show)
+    return app
+
+
+async def serve(app: web.Application, port: int) -> web.AppRunner:
+    """Answer on the port of all addresses until the runner is cleaned up. Raises OSError."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()

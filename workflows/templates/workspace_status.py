@@ -60,9 +60,7 @@ def _argotune() -> Schema:
         "what Kaito has no field for",
         {
             "run": _text("Workflow of the last run; `argotune status` and Argo's UI show it"),
-            "phase": _text(
-                "its phase, as Argo says it: Pending, Running, Succeeded, Failed, Error"
-            ),
+            "phase": _text("its phase, as Argo says it, or Stopped"),
             "steps": {
                 "type": "array",
                 "description": "its steps, in the order of their start",
@@ -70,10 +68,10 @@ def _argotune() -> Schema:
                     **_object("one step", {"name": _text("its name"), "phase": _text("its phase")}),
                     "required": ["name", "phase"],
                 },
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["name"],
+                # The steps of a loop have one name.
+                "x-kubernetes-list-type": "atomic",
             },
-            "progress": _text("how much of it is done, such as 35%"),
+            "progress": _text("units of work done and their number, of the step that counts them"),
             "eta": _time("when it is expected to end"),
             "node": _text("GPU node of the run or the service"),
             "spentUsd": {
@@ -83,10 +81,11 @@ def _argotune() -> Schema:
             },
             "version": _text("adapter in service, as `argotune versions` shows it"),
             "losses": _object(
-                "last losses of the tuning, nats per token",
+                "mean losses on the rows that are held out, nats per token",
                 {
-                    "training": _text("on the rows that are trained on"),
-                    "validation": _text("on the rows that are held out"),
+                    "base": _text("of the model before the tuning"),
+                    "tuned": _text("of the model after it"),
+                    "live": _text("of the adapter that was in service"),
                 },
             ),
             "endpoint": _text("URL of the service inside the cluster"),
