@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -60,10 +61,19 @@ def api(kubeconfig: Path) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def cluster(api: httpx.Client) -> Iterator[Cluster]:
     """A namespace that enforces the restricted Pod Security Standard; it goes at the end."""
+    with namespace_of_its_own(api) as found:
+        yield found
+
+
+@contextmanager
+def namespace_of_its_own(api: httpx.Client) -> Iterator[Cluster]:
+    """Make such a namespace until the block ends."""
     namespace = _new_name()
     run("kubectl", "apply", "-f", "-", text=_MANIFESTS.format(name=namespace))
-    yield Cluster(namespace, api)
-    run("kubectl", "delete", "namespace", namespace, "--wait=false")
+    try:
+        yield Cluster(namespace, api)
+    finally:
+        run("kubectl", "delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,11 +29,11 @@ class Election:
     """The candidacy of this process."""
 
     def __init__(self, namespace: str, *, identity: str) -> None:
-        """`identity` is the pod's name; the process adds its own, since a container restarts."""
+        """`identity` is the pod's name: its container, started again, goes on as the leader."""
         # The client says at each renewal that it renewed.
         logging.getLogger("leaderelection").setLevel(logging.WARNING)
         config.load_config()  # type: ignore[no-untyped-call]
-        self.identity = f"{identity}_{uuid.uuid4().hex[:8]}"
+        self.identity = identity
         self._lock = _LeaseLock(NAME, namespace, self.identity)
 
     def begin(self, *, on_start: Callable[[], object], on_loss: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
+from argotune.steps.common.errors import StepError
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -70,7 +71,14 @@ class Reconciler:
         workspace = self._seen.workspaces.get(key)
         if workspace is None or not self.manages(workspace):
             return None
-        return self._reconcile(key, workspace, whole=whole)
+        try:
+            return self._reconcile(key, workspace, whole=whole)
+        except (StepError, CliError):
+            raise
+        except Exception as error:
+            said = f"a bug in the operator, whose log says more: {type(error).__name__}: {error}"
+            self._events.say(workspace, "OperatorError", said, is_warning=True)
+            raise
 
     def manages(self, workspace: Object) -> bool:
         """Whether the operator works on the Workspace."""

@@ -13,6 +13,7 @@ from argotune.steps.common.setting import Setting
 from argotune.steps.plan.planning import document_keys
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, annotation_settings
 from argotune.workflows.workspace.meanings import MEANINGS
+from argotune.workflows.workspace.operator_annotations import OPERATOR_ANNOTATIONS
 
 _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",
@@ -265,6 +266,8 @@ def reference() -> str:
         _BELOW_FIELDS,
         *_annotations(),
         "",
+        *_of_operator(),
+        "",
         *_deciders(),
         "",
         *_config(),
@@ -287,6 +290,23 @@ def _annotations() -> list[str]:
         "",
         "| annotation | meaning |",
         "|---|---|",
+        *rows,
+    ]
+
+
+def _of_operator() -> list[str]:
+    rows = [
+        f"| `{PREFIX}{row.name}` | {row.description} | {row.instead} |"
+        for row in OPERATOR_ANNOTATIONS.values()
+    ]
+    return [
+        "## Annotations for the operator",
+        "",
+        "The operator reads them of a Workspace that is applied with kubectl; `submit` and the",
+        "other commands warn of them ([workflows/operator](../operator/README.md)).",
+        "",
+        "| annotation | meaning | without the operator |",
+        "|---|---|---|",
         *rows,
     ]
 
