@@ -1,5 +1,6 @@
-"""A run that failed goes on by `argo retry`, with other arguments too, and once more by `argo
-resubmit`. What of it is Argo's and our YAML's is shown with steps that do nothing."""
+"""A run that failed in any step, on a node that was made for it, goes on by `argo retry`, with
+other arguments too, or begins anew by `argo resubmit`. What of it is Argo's and our YAML's is shown
+with steps that do nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
 
 _AT_ONCE = 3
 _ALL = {*STEPS, "watch"}
-# Each takes three runs, a minute and a half beside two others, so the shards share them.
+# Each takes four runs, two minutes beside two others, so the shards share them.
 _FAILING = [
     *(pytest.param(step, marks=pytest.mark.shard1) for step in ("dataset", "tune")),
     *(pytest.param(step, marks=pytest.mark.shard2) for step in ("deploy", "plan", "watch")),
@@ -32,13 +33,17 @@ _ANOTHER = ("-p", f"question={AGAIN}")
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """Phases of the steps after the failure, a plain retry, and what made it go through."""
+    """Phases of the steps after the failure, after a plain retry, and after what has the run go
+    through."""
 
     failed: Mapping[str, str]
     again: Mapping[str, str]
-    well: Mapping[str, str]
-    unexpanded: bool
-    """Whether a node was given text with a tag in it."""
+    retried: Mapping[str, str]
+    resubmitted: Mapping[str, str]
+    unexpanded: Mapping[str, list[str]]
+    """Of the run and of the resubmitted one, the nodes that were given text with a tag in it."""
+    changed: Mapping[str, str | None]
+    """Arguments of the resubmitted run that the failed one did not have so."""
 
 
 @pytest.fixture(scope="module")
@@ -54,29 +59,51 @@ def retried_runs(
 
 
 @pytest.mark.parametrize("step", _FAILING)
-def test_a_run_goes_on_by_retry_with_another_argument(
+def test_a_failed_run_goes_through_with_another_argument_retried_or_resubmitted(
     retried_runs: Mapping[str, Future[Retried]], step: str
 ) -> None:
     run = retried_runs[step].result()
     assert run.failed[step] == run.again[step] == "Failed"
     assert run.failed["release"] == run.again["release"] == "Succeeded"
     assert run.again == run.failed
-    assert {name: run.well[name] for name in _ALL} == dict.fromkeys(_ALL, "Succeeded")
-    assert not run.unexpanded
+    for well in (run.retried, run.resubmitted):
+        assert {name: well[name] for name in _ALL} == dict.fromkeys(_ALL, "Succeeded")
+    assert run.unexpanded == {"retried": [], "resubmitted": []}
+    assert run.changed == {"question": AGAIN}
 
 
 def _play(cluster: Cluster, step: str) -> Retried:
     text = argotune("render", "-", "--template-ref", text=WORKSPACE.format(name=failing(step)))
     made = cluster.create(yaml.safe_load(text))
     run = Run(cluster, made["metadata"]["name"]).ends("Failed", seconds=RUN_SECONDS)
-    failed = run.phases()
+    failed, given = run.phases(), _arguments(run)
+    # It takes its turn beside the retries.
+    name = argo(cluster.namespace, "resubmit", run.name, "--output=name", *_ANOTHER).split()[-1]
     argo(cluster.namespace, "retry", run.name)
     again = run.ends("Failed", seconds=RUN_SECONDS).phases()
-    if step == "dataset":
-        resubmitted = argo(cluster.namespace, "resubmit", run.name, "--output=name", *_ANOTHER)
-        run = Run(cluster, resubmitted.split()[-1])
-    else:
-        argo(cluster.namespace, "retry", run.name, *_ANOTHER)
-    well = run.ends("Succeeded", seconds=RUN_SECONDS).phases()
-    given = [node.get("inputs") for node in run.nodes()]
-    return Retried(failed=failed, again=again, well=well, unexpanded="{{" in json.dumps(given))
+    argo(cluster.namespace, "retry", run.name, *_ANOTHER)
+    run.ends("Succeeded", seconds=RUN_SECONDS)
+    anew = Run(cluster, name).ends("Succeeded", seconds=RUN_SECONDS)
+    other = _arguments(anew)
+    return Retried(
+        failed=failed,
+        again=again,
+        retried=run.phases(),
+        resubmitted=anew.phases(),
+        unexpanded={"retried": _unexpanded(run), "resubmitted": _unexpanded(anew)},
+        changed={
+            name: other.get(name)
+            for name in given.keys() | other.keys()
+            if given.get(name) != other.get(name)
+        },
+    )
+
+
+def _arguments(run: Run) -> dict[str, str]:
+    """What the run was given, by who submitted it or by the template."""
+    spec = run.workflow["status"]["storedWorkflowTemplateSpec"]
+    return {item["name"]: item.get("value", "") for item in spec["arguments"]["parameters"]}
+
+
+def _unexpanded(run: Run) -> list[str]:
+    return [str(n["displayName"]) for n in run.nodes() if "{{" in json.dumps(n.get("inputs"))]
