@@ -422,3 +422,8 @@ TABLES: Mapping[str, Table] = {
         "imagePullPolicy": _IMAGE,
     },
 }  # fmt: skip
+
+OTHERS: Mapping[str, Rule] = {
+    "Hooks": Refuse("only the hook exit is; run the others' templates as steps"),
+}
+"""What is done with fields of any name, where Argo takes them."""

@@ -9,7 +9,7 @@ from typing import Any
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.state.documents import title
 from argotune.workflows.engine.state.load import parse_value
-from argotune.workflows.engine.validation.fields import TABLES, Ignore, Refuse, Take
+from argotune.workflows.engine.validation.fields import OTHERS, TABLES, Ignore, Refuse, Take
 
 _TEMPLATE_KINDS = frozenset({"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"})
 # What Argo's types demand of plain values; YAML makes a boolean of `no` and a number of `1.0`.
@@ -68,7 +68,7 @@ def _object(value: Any, table_name: str, path: str) -> Iterator[str]:
     table = TABLES[table_name]
     for field, inner in value.items():
         where = f"{path}.{field}" if path else field
-        match table.get(field):
+        match table.get(field, OTHERS.get(table_name)):
             case None:
                 yield f"{where} is not a field that Argo 4.0 knows here"
             case Refuse(instead):

@@ -15,6 +15,7 @@ def test_unsupported_fields_are_named_with_their_paths_all_at_once() -> None:
     sidecars: [{name: s, image: busybox}]
   - name: set
     containerSet: {containers: []}
+    memoize: {key: a, cache: {configMap: {name: b}}}
   - name: steps
     steps:
     - - {name: a, template: main, hooks: {running: {template: main, expression: "true"}}}
@@ -28,8 +29,10 @@ def test_unsupported_fields_are_named_with_their_paths_all_at_once() -> None:
         "run the server beside the workflow",
         "Workflow wf: spec.templates[1].containerSet is not supported by the local engine: "
         "use a dag of containers",
-        "Workflow wf: spec.templates[2].steps[0][0].hooks.running is not a field that Argo 4.0 "
-        "knows here",
+        "Workflow wf: spec.templates[1].memoize is not supported by the local engine: "
+        "it needs a cluster: leave it out",
+        "Workflow wf: spec.templates[2].steps[0][0].hooks.running is not supported by the local "
+        "engine: only the hook exit is; run the others' templates as steps",
     ]
 
 
