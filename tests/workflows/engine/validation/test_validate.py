@@ -215,3 +215,22 @@ def test_a_display_name_that_argo_does_not_take_is_refused(tmp_path: Path) -> No
         "templates.main: annotation workflows.argoproj.io/display-name: 'two words'; accepted are"
         " 2 to 63 letters, digits, '-' and '.', a letter or digit first and last"
     ]
+
+
+def test_metrics_have_variables_of_their_own(tmp_path: Path) -> None:
+    workflow = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    metrics:
+      prometheus:
+      - name: tries
+        help: of main
+        when: "{{status}} == Succeeded"
+        gauge: {value: "{{outputs.parameters.out}} {{duration}}"}
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+    )
+    assert workflow["status"]["phase"] == "Succeeded"
