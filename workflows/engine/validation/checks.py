@@ -151,8 +151,9 @@ def retry_problems(strategy: JsonObject, known: Known) -> Iterator[str]:
     if chosen and chosen not in POLICIES and "{{" not in chosen:
         yield f"{chosen} is not a valid RetryPolicy, expected one of {', '.join(sorted(POLICIES))}"
     yield from number_problems("limit", strategy.get("limit"), least=0)
-    if strategy.get("expression"):
-        yield from expression_problems(strategy["expression"], known.plus(RETRY_NAMES))
+    expression = strategy.get("expression")
+    if expression and "{{" not in expression:
+        yield from expression_problems(expression, known.plus(RETRY_NAMES))
     backoff = strategy.get("backoff")
     if backoff is not None:
         if not backoff.get("duration"):
