@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from argotune.workflows.engine.controller.context import RunContext
@@ -22,9 +21,7 @@ WORKFLOW_DEADLINE = "Step exceeded its deadline"
 _POD_DEADLINE = "Pod was active on the node longer than the specified deadline"
 
 
-def launch(
-    run: RunContext, node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
-) -> None:
+def launch(run: RunContext, node: Node, prepared: Prepared, place: Place) -> None:
     """Start the node's pod, once; a run that is being stopped or overdue starts none."""
     if node.id in run.started_pods:
         return
@@ -36,15 +33,13 @@ def launch(
     if deadline is not None and deadline <= run.state.now():
         run.state.mark(node, Phase.FAILED, deadline_message)
         return
-    pod = _pod(run, node, prepared, place, more)
+    pod = _pod(run, node, prepared, place)
     node.host_node_name = socket.gethostname()
     run.started_pods.add(node.id)
     run.start_pod(PodRequest(pod, deadline, deadline_message))
 
 
-def _pod(
-    run: RunContext, node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
-) -> Pod:
+def _pod(run: RunContext, node: Node, prepared: Prepared, place: Place) -> Pod:
     name = pod_name(
         run.state.workflow_name,
         node.name,
@@ -57,7 +52,7 @@ def _pod(
         namespace=run.namespace,
         service_account=run.spec.get("serviceAccountName") or "default",
     )
-    scope = run.scope({**prepared.variables, **more, "pod.name": name})
+    scope = run.scope({**prepared.variables, "pod.name": name})
     template = own_part(prepared.template, scope)
     volumes = [*(run.spec.get("volumes") or []), *(prepared.template.get("volumes") or [])]
     return run.pods.make(

@@ -8,7 +8,7 @@ after every event and after a restart of the engine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from argotune.workflows.engine.controller import attempts, dag, limits, steps, suspend
 from argotune.workflows.engine.controller.context import RunContext
@@ -157,12 +157,16 @@ class Operator:
         return run.prepared[node_id]
 
     def dispatch(self, call: TemplateCall, prepared: Prepared, more: Mapping[str, str]) -> Node:
-        """Advance the node of a prepared template, or add it first, and return it."""
+        """Advance the node of a prepared template, or add it first, and return it.
+
+        `more` are the variables of this try.
+        """
         node = self.run.state.get(call.name)
         if node is None:
             is_group = prepared.kind in ("dag", "steps")
             phase = Phase.RUNNING if is_group else Phase.PENDING
             node = self.run.add_node(call, prepared.node_type, phase, inputs=prepared.inputs)
+        prepared = replace(prepared, variables={**prepared.variables, **more})
         match prepared.kind:
             case "dag":
                 dag.advance(self, node, prepared, call.place.on_exit)
@@ -171,7 +175,7 @@ class Operator:
             case "suspend":
                 suspend.advance(self.run, node, prepared)
             case _:
-                launch(self.run, node, prepared, call.place, more)
+                launch(self.run, node, prepared, call.place)
         return node
 
     def end_pod(self, ended: PodEnded, stopped_because: str) -> None:
