@@ -17,7 +17,7 @@ from tests.e2e.site import Site
 from tests.e2e.stories import STORY_SECONDS, story
 from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
 
-# Some forty workflows of real pods, a few at once.
+# Some sixty workflows of real pods, a few at once.
 pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
 
 _AT_ONCE = 3
@@ -33,7 +33,7 @@ def cases_on_argo(site: Site) -> Mapping[str, Future[list[str]]]:
 def test_cases_come_out_on_argo_as_recorded(
     cases_on_argo: Mapping[str, Future[list[str]]],
 ) -> None:
-    assert len(cases_on_argo) >= 25
+    assert len(cases_on_argo) >= 60
     found = {name: problems.result() for name, problems in cases_on_argo.items()}
     assert {name: problems for name, problems in found.items() if problems} == {}
 
