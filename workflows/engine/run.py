@@ -49,7 +49,8 @@ from argotune.workflows.engine.state.variables import resolve_parameter_values, 
 from argotune.workflows.engine.validation.refuse import unsupported_fields
 from argotune.workflows.engine.validation.validate import problems_of
 
-_RESOLVED = frozenset({"templates", "arguments"})
+_RESOLVED = frozenset({"templates", "arguments", "hooks"})
+"""Fields of a spec whose tags are not replaced when the run begins."""
 _LOCKS = ".locks"
 
 
@@ -261,10 +262,12 @@ def _loop(
     stored = copied(spec)
     variables = workflow_variables(workflow, spec)
     base = TemplateBase.of(f"local/{state.workflow_name}", spec)
-    # Parameters have their values already, which are data and hold no tags.
+    # Parameters have their values already, which are data and hold no tags; a hook may name what is
+    # known at the end only.
     spec = {
         **substitute({k: v for k, v in spec.items() if k not in _RESOLVED}, variables),
         "arguments": spec.get("arguments"),
+        "hooks": spec.get("hooks"),
     }
     volumes = VolumeStore(
         claims_dir=options.claims_dir,

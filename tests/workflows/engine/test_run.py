@@ -593,6 +593,30 @@ def test_no_pod_outlives_a_record_that_cannot_be_saved(tmp_path: Path) -> None:
     assert not Path(f"/proc/{int(pid.read_text())}").exists()
 
 
+def test_a_hook_whose_argument_has_no_value_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    workflow = run_spec(
+        """
+  entrypoint: main
+  hooks:
+    exit:
+      template: show
+      arguments: {parameters: [{name: text, value: "{{=fromJSON(workflow.status)}}"}]}
+  templates:
+  - name: main
+    container: {image: busybox, command: ["true"]}
+  - name: show
+    inputs: {parameters: [{name: text}]}
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+    )
+    status = workflow["status"]
+    assert status["phase"] == "Error"
+    assert status["message"].startswith(
+        "error in exit template execution : failed to evaluate 'fromJSON(workflow.status)': "
+    )
+
+
 def test_a_refused_run_leaves_no_directory(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
         run_spec("  entrypoint: none\n  templates: [{name: main, dag: {tasks: []}}]\n", tmp_path)

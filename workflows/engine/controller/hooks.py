@@ -23,17 +23,24 @@ def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | No
 
 
 def run_workflow_hook(executor: TemplateExecutor, phase: Phase) -> Node | None:
-    """Execute the workflow's exit handler and return its node; None if there is none."""
+    """Execute the workflow's exit handler and return its node; None if there is none.
+
+    Raises TemplateError.
+    """
     run = executor.run
     hook = exit_hook(run.spec, run.spec.get("arguments"))
     if hook is None or run.shutdown == "Terminate":
         return None
     run.ending = phase
+    try:
+        arguments = _arguments(run, hook, {})
+    except (ExpressionError, UnresolvedError) as error:
+        raise TemplateError(str(error)) from error
     call = TemplateCall(
         f"{run.state.workflow_name}.onExit",
         Caller.of(hook, ""),
         run.base,
-        _arguments(run, hook, {}),
+        arguments,
         Place(hooked=True, on_exit=True),
     )
     return executor.execute(call)
