@@ -103,32 +103,34 @@ def go_format(template: str, number: int) -> str:
 
 
 def _turn(name: str, index: int, item: Any) -> LoopItem:
-    variables, label = _describe(item, index)
+    variables, label = _describe(item)
     clean = label.replace("(", "").replace(")", "")
     return LoopItem(f"{name}({index}:{clean})", variables)
 
 
-def _describe(item: Any, index: int) -> tuple[dict[str, str], str]:
+def _describe(item: Any) -> tuple[dict[str, str], str]:
     """The variables of an item, and its text in the node's name."""
     match item:
         case dict():
-            inner = {key: _item_text(value) for key, value in item.items()}
-            variables = {f"item.{key}": text for key, text in inner.items()}
-            label = ",".join(sorted(f"{key}:{text}" for key, text in inner.items()))
+            variables = {f"item.{key}": _item_text(value) for key, value in item.items()}
+            label = ",".join(sorted(f"{key}:{_label(value)}" for key, value in item.items()))
             return {**variables, "item": go_json(item)}, label
-        case list():
-            return {"item": go_json(item)}, "[" + " ".join(map(_item_text, item)) + "]"
-        case None:
-            raise ExpressionError(
-                f"withItems[{index}] expected string, number, list, or map. received: null"
-            )
+        case list() | None:
+            # Go reads null as a list without elements.
+            return {"item": go_json(item)}, "[" + " ".join(map(_label, item or [])) + "]"
         case _:
-            return {"item": _item_text(item)}, _item_text(item)
+            return {"item": _item_text(item)}, _label(item)
 
 
 def _item_text(value: Any) -> str:
     """An item as text: strings unchanged, other values as JSON."""
     return value if isinstance(value, str) else go_json(value)
+
+
+def _label(value: Any) -> str:
+    """An item in the name of a node: as JSON, without the quotes around a string."""
+    text = go_json(value)
+    return text[1:-1] if isinstance(value, str) else text
 
 
 def loop_index(node_name: str) -> int:
