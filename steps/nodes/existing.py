@@ -12,6 +12,7 @@ from argotune.steps.common.errors import TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.fit import (
     GPU_PRODUCT,
+    driver_of,
     free_gpus,
     gpu_name,
     problems_of,
@@ -140,6 +141,7 @@ def _node(node: Object, request: NodeRequest) -> Node:
     return Node(
         name=node["metadata"]["name"],
         accelerator=accelerator,
+        driver=driver_of(node),
         selector=selector,
         tolerations=tolerations_for(node),
     )

@@ -139,6 +139,8 @@ class Node:
     name: str
     accelerator: str
     """GPU model and count, or cpu."""
+    driver: str | None = None
+    """Version of the NVIDIA driver by the labels of a cluster's node; None: they do not say."""
     selector: Mapping[str, str]
     """Labels that select this node or its equals for the tune pod."""
     tolerations: tuple[Mapping[str, str], ...] = ()

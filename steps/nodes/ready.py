@@ -89,6 +89,7 @@ def made_node(
     return Node(
         name=node["metadata"]["name"],
         accelerator=f"{request.gpus} x {gpu_name(node)}",
+        driver=driver_of(node),
         selector={NODE_LABEL: labels[NODE_LABEL]},
         tolerations=tolerations_for(node),
         placement=placement,

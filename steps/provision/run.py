@@ -12,6 +12,7 @@ from argotune.steps.cluster.kube import Kube, cluster_of_pod, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.driver import NEEDED_DRIVER
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.cost_limit import data_problem
@@ -43,6 +44,15 @@ def run(
     else:
         node = chosen.provision(request, progress, on_wait=heard)
     log.event(_LOGGER, "node", name=node.name, accelerator=node.accelerator)
+    if request.gpus and PROVIDERS[params.provider].is_on_cluster and node.driver is None:
+        log.warn(
+            _LOGGER,
+            "driver-not-known",
+            node=node.name,
+            reason="the node has no label of GPU feature discovery",
+            needed=f"NVIDIA {NEEDED_DRIVER} or later",
+            effect="with an older one tune ends as it begins",
+        )
     _note_accelerator(params, node, kube or cluster_of_pod())
     return Result(
         node=node.name,

@@ -198,6 +198,12 @@ def test_what_a_node_lacks_is_said(found: Object, reason: str) -> None:
     assert said == f"gpu-1: {reason}"
 
 
+@pytest.mark.parametrize("driver", [None, "580.82.07"])
+def test_the_driver_is_what_a_label_says(driver: str | None) -> None:
+    labels = {"nvidia.com/cuda.driver-version.full": driver} if driver else {}
+    assert provision(Cluster(nodes=[node(labels=labels)])).driver == driver
+
+
 def test_gpus_of_running_pods_are_not_free() -> None:
     cluster = Cluster(nodes=[node(gpus=4)])
     cluster.pods = [

@@ -212,6 +212,20 @@ def test_the_gpu_is_written_down_at_the_workflow_where_that_can_be_done(is_refus
     assert accelerator_of(workflow) == ("" if is_refused else "1 x A10")
 
 
+@pytest.mark.parametrize(
+    ("driver", "gpus", "is_told"), [(None, 1, True), ("580.82", 1, False), (None, 0, False)]
+)
+def test_a_driver_that_no_label_says_is_told(
+    caplog: pytest.LogCaptureFixture, driver: str | None, gpus: int, is_told: bool
+) -> None:
+    node = Node(name="n", accelerator="1 x A10", driver=driver, selector={})
+    params = Params(provider="existing", run="uid", gpus=gpus)
+    run(params, progress=Progress(), provider=Provider(node))
+    told = [text for text in caplog.messages if text.startswith("driver-not-known node=n ")]
+    assert len(told) == is_told
+    assert all('needed="NVIDIA 580 or later"' in text for text in told)
+
+
 def test_this_machine_does_for_a_run_without_gpus() -> None:
     params = Params(provider="local", run="uid", gpus=0)
     result = run(params, progress=Progress())
