@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from argotune.presets.loader import model_preset, model_presets
-from argotune.presets.names import UnknownName, hub_name, nearest
+from argotune.presets.loader import model_preset, model_preset_names, model_presets
+from argotune.presets.names import UnknownName, hub_name, is_preset_name, nearest
 from argotune.steps.common import strict_yaml
+from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.checks import Check
 from argotune.steps.plan.planning import (
@@ -17,8 +18,10 @@ from argotune.steps.plan.planning import (
     OWN_SECTION,
     ROOT,
     WrongParts,
+    own_preset,
     problems_outside_a_run,
     read_checks,
+    text_of_own,
 )
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.errors import InputError
@@ -28,6 +31,9 @@ from argotune.workflows.workspace.tags import unsafe
 FindService = Callable[[str], str | None]
 """Returns the image, by digest, of the adapter that a workspace has in service; None: there is no
 workspace of that name. Raises InputError where it has none in service."""
+FindPreset = Callable[[str], str | None]
+"""Returns the text of a preset of one's own; None: there is none of this name. Raises LookupError
+where that cannot be known, with the reason."""
 _OF_FILES = (".yaml", ".yml")
 
 
@@ -37,6 +43,8 @@ class Asked:
 
     models: tuple[str, ...]
     """Presets, images, and NAME=IMAGE for the adapter that a workspace has in service."""
+    own_preset: str = ""
+    """The preset of one's own that they name, as JSON; empty: they name none."""
     urls: tuple[str, ...]
     config: str
     """A training_config.yaml with the columns of the data and the checks; empty: neither."""
@@ -53,6 +61,7 @@ class Place:
     is_here: bool
     """Whether files and directories of this machine may be named."""
     find_service: FindService
+    find_preset: FindPreset
 
 
 def read_asked(
@@ -65,7 +74,8 @@ def read_asked(
 ) -> Asked:
     """Read what the command was given. Raises InputError with all problems, also known ones."""
     problems = list(known_problems)
-    models = list(_models(names, place, problems))
+    own, remark = _own_presets(names, place, problems)
+    models = list(_models(names, own, place, problems, remark))
     urls = list(_urls(data, place, problems))
     sections, checks = _config(checks_file, config_file, problems)
     config = strict_yaml.dump({ROOT: sections}) if sections else ""
@@ -73,15 +83,53 @@ def read_asked(
         problems.append(f"{config_file or checks_file}: {problem}")
     if problems:
         raise InputError(problems)
-    return Asked(models=tuple(models), urls=tuple(urls), config=config, checks=tuple(checks))
+    return Asked(
+        models=tuple(models),
+        own_preset=next(iter(own.values()), ""),
+        urls=tuple(urls),
+        config=config,
+        checks=tuple(checks),
+    )
 
 
-def _models(names: Sequence[str], place: Place, problems: list[str]) -> Iterator[str]:
+def _own_presets(
+    names: Sequence[str], place: Place, problems: list[str]
+) -> tuple[dict[str, str], str]:
+    """Return the presets of one's own among the names, as JSON, and what was not looked at."""
+    found: dict[str, str] = {}
+    remark = ""
+    for name in dict.fromkeys(names):
+        if not is_preset_name(name) or name.lower() in model_preset_names():
+            continue
+        try:
+            text = place.find_preset(name)
+            if text is not None:
+                found[name] = text_of_own(own_preset(name, text))
+        except LookupError as error:
+            remark = f"; presets of the installation were not looked at: {error}"
+        except ParamsError as error:
+            found[name] = ""
+            problems += error.problems
+    if len(found) > 1:
+        problems.append(f"{', '.join(found)}: models are compared on one base; name one preset")
+    return found, remark
+
+
+def _models(
+    names: Sequence[str],
+    own: Collection[str],
+    place: Place,
+    problems: list[str],
+    remark: str,
+) -> Iterator[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     problems += [f"{name} is given twice; name each model once" for name in twice]
     for name in dict.fromkeys(names):
+        if name in own:
+            yield name
+            continue
         try:
-            yield _model(name, place)
+            yield _model(name, place, remark)
         except InputError as error:
             problems += error.problems
 
@@ -94,7 +142,7 @@ def no_own_adapter(name: str) -> InputError:
     )
 
 
-def _model(name: str, place: Place) -> str:
+def _model(name: str, place: Place, remark: str) -> str:
     if name.endswith(_OF_FILES):
         raise InputError(
             f"{name}: a file; name the workspace in it, its preset or the image of an adapter"
@@ -116,7 +164,7 @@ def _model(name: str, place: Place) -> str:
         f"{name}: no preset"
         + (f" (did you mean {near}?)" if near else "")
         + f", no workspace with a service of {place.title}, and no image, which would be"
-        " REGISTRY/REPOSITORY:TAG" + (" or oci:DIRECTORY:TAG" if place.is_here else "")
+        " REGISTRY/REPOSITORY:TAG" + (" or oci:DIRECTORY:TAG" if place.is_here else "") + remark
     )
 
 

@@ -52,7 +52,7 @@ PLAN = replace(
         **{
             flag: text
             for flag, text in steps.PLAN.fixed.items()
-            if flag not in ("api-keys-file", "output-dir", "presets-dir")
+            if flag not in ("api-keys-file", "output-dir")
         },
         **_LOGIN,
         "work-dir": container.WORK_DIR,
@@ -60,11 +60,7 @@ PLAN = replace(
         "settings": settings_of_later_steps(evaluation_settings()),
     },
     mounts={
-        **{
-            name: path
-            for name, path in steps.PLAN.mounts.items()
-            if name not in ("api-keys", steps.PRESETS)
-        },
+        **{name: path for name, path in steps.PLAN.mounts.items() if name != "api-keys"},
         "push-secret": container.PUSH_SECRET_DIR,
     },
     # It also pulls the adapters, which are megabytes or a few gigabytes.
@@ -140,7 +136,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         run_title="{{workflow.parameters.name}}",
         run_description="{{workflow.parameters.models}}",
         arguments=parameters(),
-        volumes=volumes.of_run(volume_size, storage_class),
+        volumes=[*volumes.of_run(volume_size, storage_class), volumes.presets()],
         entrypoint=_DAG,
         on_exit=_END,
     ) as template:

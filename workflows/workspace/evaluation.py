@@ -16,10 +16,16 @@ NAME = "evaluation"
 
 
 def evaluation_arguments(
-    models: Sequence[str], urls: Sequence[str], config: str, shown_answers: int
+    models: Sequence[str],
+    urls: Sequence[str],
+    config: str,
+    shown_answers: int,
+    *,
+    own_preset: str = "",
 ) -> dict[str, str]:
-    """Return the template's parameters that an evaluation always gives."""
+    """Return the template's parameters that an evaluation always gives; `own_preset` is JSON."""
     return {
+        **({"own-preset": own_preset} if own_preset else {}),
         "name": NAME,
         "models": json.dumps(models),
         "urls": json.dumps(urls, ensure_ascii=False),

@@ -11,7 +11,12 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.plan.base_model.described import Described, describe
 from argotune.steps.plan.base_model.files import files_of_hub, files_of_place
-from argotune.steps.plan.base_model.own import WrongPreset, dump_preset, parse_own_preset
+from argotune.steps.plan.base_model.own import (
+    WrongPreset,
+    dump_preset,
+    load_preset,
+    parse_own_preset,
+)
 
 FindOwn = Callable[[str], str | None]
 """Name of a preset of one's own -> its text; None: there is none of this name."""
@@ -92,15 +97,31 @@ def complete(
     """
     if own_preset:
         return preset, own_preset
+    found = find_base_model(
+        preset, own_presets(presets_dir), timeout_seconds=timeout_seconds, hub_endpoint=hub_endpoint
+    )
+    return found.name, text_of_own(found)
+
+
+def own_presets(presets_dir: Path | None, given: str = "") -> FindOwn:
+    """Find presets of one's own: the one that the command line gave as JSON, the installation's.
+
+    Raises ParamsError for a text that is none.
+    """
+    texts: dict[str, str] = {}
+    if given:
+        try:
+            texts[load_preset(given).name] = given
+        except WrongPreset as error:
+            raise ParamsError([f"own-preset: {problem}" for problem in error.problems]) from error
 
     def find_own(name: str) -> str | None:
         path = (presets_dir or Path()) / f"{name}.yaml"
-        return path.read_text("utf-8") if presets_dir is not None and path.is_file() else None
+        if name not in texts and presets_dir is not None and path.is_file():
+            texts[name] = path.read_text("utf-8")
+        return texts.get(name)
 
-    found = find_base_model(
-        preset, find_own, timeout_seconds=timeout_seconds, hub_endpoint=hub_endpoint
-    )
-    return found.name, text_of_own(found)
+    return find_own
 
 
 def text_of_own(preset: ModelPreset) -> str:

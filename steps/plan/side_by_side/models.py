@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.presets.loader import model_preset, model_presets
-from argotune.presets.names import HubName, UnknownName, is_place
+from argotune.presets.names import HubName, UnknownName, is_place, is_preset_name
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.contracts.safetensors_file import safetensors_problem, stored_numbers
@@ -18,7 +18,7 @@ from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
 from argotune.steps.plan.adapter_images import Image, with_found_digest
 from argotune.steps.plan.base_model.described import describe
 from argotune.steps.plan.base_model.files import files_of_hub, files_of_place
-from argotune.steps.plan.base_model.find import HUB_TIMEOUT_SECONDS, find_base_model
+from argotune.steps.plan.base_model.find import HUB_TIMEOUT_SECONDS, FindOwn, find_base_model
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import parse_reference
 from argotune.steps.registry.skopeo import Registry
@@ -36,7 +36,8 @@ class NamedModel:
 
     name: str
     base: str = ""
-    """The base model that it is: a preset, or a model of the Hub; empty: it is an adapter."""
+    """The base model that it is: a preset, maybe of one's own, or a model of the Hub; empty: it is
+    an adapter."""
     image: Image | None = None
     """The adapter's image."""
 
@@ -54,13 +55,13 @@ class Models:
     """Of all adapters together."""
 
 
-def read_models(texts: Sequence[str]) -> list[NamedModel]:
+def read_models(texts: Sequence[str], find_own: FindOwn | None = None) -> list[NamedModel]:
     """Parse what the models are called. Raises ParamsError with all problems."""
     found: list[NamedModel] = []
     problems: list[str] = []
     for text in texts:
         try:
-            found.append(_read(text))
+            found.append(_read(text, find_own))
         except ValueError as error:
             problems.append(f"models: {text}: {error}")
     problems += _twice(texts, found)
@@ -76,6 +77,7 @@ def find_models(
     work_dir: Path,
     registry: Registry,
     hub_endpoint: str | None = None,
+    find_own: FindOwn | None = None,
 ) -> Models:
     """Find the adapters, and unpack them onto the volume.
 
@@ -89,7 +91,7 @@ def find_models(
     }
     adapters = {name: _unpack(image, work_dir, registry) for name, image in images.items()}
     bases = {
-        model.name: find_base_model(model.base, hub_endpoint=hub_endpoint)
+        model.name: find_base_model(model.base, find_own, hub_endpoint=hub_endpoint)
         for model in named
         if model.base
     }
@@ -118,7 +120,7 @@ def _weights(name: str, image: Image, work_dir: Path) -> int:
     return numbers
 
 
-def _read(text: str) -> NamedModel:
+def _read(text: str, find_own: FindOwn | None) -> NamedModel:
     found = _NAMED.fullmatch(text)
     name, place = (found["name"], found["image"]) if found else (text, text)
     if place.startswith(OF_HUB):
@@ -127,6 +129,8 @@ def _read(text: str) -> NamedModel:
         try:
             return NamedModel(name=name, base=model_preset(place).name)
         except UnknownName as error:
+            if find_own is not None and is_preset_name(place) and find_own(place) is not None:
+                return NamedModel(name=name, base=place)
             raise ValueError(
                 f"{error}; another base model is {OF_HUB}OWNER/NAME, and an adapter is named by"
                 " its image, such as REGISTRY/REPOSITORY:TAG"
@@ -161,7 +165,8 @@ def _base_of(
 ) -> ModelPreset:
     """The one base of all. Raises ParamsError where they have several, with all of them."""
     of_adapters = {
-        name: _preset_of(name, contract, hub_endpoint) for name, contract in adapters.items()
+        name: _preset_of(name, contract, presets.values(), hub_endpoint)
+        for name, contract in adapters.items()
     }
     ways = {(contract.quantization, contract.rope) for contract in adapters.values()}
     found = [*presets.values(), *of_adapters.values()]
@@ -184,9 +189,15 @@ def _way(contract: ServingContract) -> str:
     return f"{contract.quantization or '16 bits'}{factors}"
 
 
-def _preset_of(name: str, contract: ServingContract, hub_endpoint: str | None) -> ModelPreset:
+def _preset_of(
+    name: str,
+    contract: ServingContract,
+    others: Iterable[ModelPreset],
+    hub_endpoint: str | None,
+) -> ModelPreset:
+    """The base of an adapter; `others` may be of one's own."""
     base = contract.base
-    for preset in model_presets():
+    for preset in (*model_presets(), *others):
         if (preset.repository, preset.revision) == (base.repository, base.revision):
             return preset
     if is_place(base.source):

@@ -14,9 +14,13 @@ class Params:
     """Find the models of an evaluation, and plan it; refuse models that cannot be compared."""
 
     models: tuple[str, ...]
-    """The models, all of one base, as a JSON list: a preset or hub:OWNER/NAME, which are base
-    models, or an adapter's image, REGISTRY/REPOSITORY:TAG or by digest, without both the one in
-    service. NAME= before it is what tables call it."""
+    """The models, all of one base, as a JSON list: a preset, maybe of one's own, or hub:OWNER/NAME,
+    which are base models, or an adapter's image, REGISTRY/REPOSITORY:TAG or by digest, without both
+    the one in service. NAME= before it is what tables call it."""
+    own_preset: str = ""
+    """A preset of one's own that `models` names, as JSON; empty: it is the installation's."""
+    presets_dir: Path | None = None
+    """Directory with the installation's presets, files NAME.yaml; may not exist."""
     name: str
     """Name of the evaluation, a DNS label."""
     config: str = ""

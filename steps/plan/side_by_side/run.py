@@ -12,7 +12,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.side_by_side import write_models
 from argotune.steps.contracts.training_plan import TrainingPlan
-from argotune.steps.plan.base_model.find import text_of_own
+from argotune.steps.plan.base_model.find import FindOwn, own_presets, text_of_own
 from argotune.steps.plan.checks import problems_outside_a_run
 from argotune.steps.plan.config import ROOT
 from argotune.steps.plan.keys import OWN_SECTION
@@ -55,14 +55,15 @@ def run(
     """
     servers = policy or policy_of(params.allowed_hosts)
     params = in_its_cloud(params)
-    named = _refuse(params, servers)
+    find_own = own_presets(params.presets_dir, params.own_preset)
+    named = _refuse(params, servers, find_own)
     registry = Registry(
         auth_file=params.push_auth_file,
         secret=params.push_secret,
         ca_file=params.ca_file,
         allowed_hosts=params.allowed_hosts,
     )
-    found = find_models(named, params.work_dir, registry, hub_endpoint)
+    found = find_models(named, params.work_dir, registry, hub_endpoint, find_own)
     plan_params = _plan_params(params, found)
     plan = _of_all_rows(plan_of_steps(plan_params, EVALUATION_STEPS))
     _refuse_tasks(plan)
@@ -77,12 +78,12 @@ def run(
     return Result(**vars(done), models=models)
 
 
-def _refuse(params: Params, policy: RegistryPolicy) -> list[NamedModel]:
+def _refuse(params: Params, policy: RegistryPolicy, find_own: FindOwn) -> list[NamedModel]:
     """Parse the models. Raises ParamsError with all that can be refused by the parameters alone."""
     problems: list[str] = []
     named: list[NamedModel] = []
     try:
-        named = read_models(params.models)
+        named = read_models(params.models, find_own)
     except ParamsError as error:
         problems += error.problems
     if policy.is_pod:

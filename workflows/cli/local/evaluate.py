@@ -31,6 +31,7 @@ from argotune.workflows.cli.local.start import last_deployed, login_file
 from argotune.workflows.cli.local.step_process import run_step
 from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, serves_alone
 from argotune.workflows.workspace.evaluation import NAME
+from argotune.workflows.workspace.own_presets import text_of_this_machine
 
 _EXTRAS = ("data", "model", "tune")
 
@@ -38,7 +39,10 @@ _EXTRAS = ("data", "model", "tune")
 def this_machine(here: Home) -> Place:
     """Return this machine as the place of an evaluation."""
     return Place(
-        title="this machine", is_here=True, find_service=lambda name: _in_service(here, name)
+        title="this machine",
+        is_here=True,
+        find_service=lambda name: _in_service(here, name),
+        find_preset=text_of_this_machine,
     )
 
 
@@ -94,6 +98,7 @@ class _Steps:
             "plan.side_by_side",
             [
                 f"--models={_json(asked.models)}",
+                f"--own-preset={asked.own_preset}",
                 f"--name={NAME}",
                 f"--config={asked.config}",
                 self._plan_flag,

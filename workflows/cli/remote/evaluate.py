@@ -32,8 +32,9 @@ from argotune.workflows.workspace.evaluation import (
     evaluation_arguments,
     evaluation_workflow,
 )
+from argotune.workflows.workspace.own_presets import INSTALLED_PRESETS, text_of_this_machine
 
-_BY_FLAGS = ("name", "urls", "urls-secret", "config", "allow-cpu")
+_BY_FLAGS = ("name", "own-preset", "urls", "urls-secret", "config", "allow-cpu")
 """Settings for which the command has flags of its own, or none."""
 
 
@@ -49,7 +50,16 @@ def namespace_of(cluster: Cluster) -> Place:
             raise no_own_adapter(name)
         return described(name, annotations).adapter
 
-    return Place(title=f"namespace {cluster.namespace}", is_here=False, find_service=find_service)
+    def find_preset(name: str) -> str | None:
+        installed = cluster.find_config_map(None, INSTALLED_PRESETS, f"{name}.yaml")
+        return installed or text_of_this_machine(name)
+
+    return Place(
+        title=f"namespace {cluster.namespace}",
+        is_here=False,
+        find_service=find_service,
+        find_preset=find_preset,
+    )
 
 
 def read_evaluation_settings(
@@ -74,7 +84,9 @@ def begin_evaluation(
     template is not installed.
     """
     template = _installed(cluster)
-    always = evaluation_arguments(asked.models, asked.urls, asked.config, answers)
+    always = evaluation_arguments(
+        asked.models, asked.urls, asked.config, answers, own_preset=asked.own_preset
+    )
     arguments = {**settings, **always}
     known = {**manifests.decided_values(template), **arguments}
     problems = [

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from argotune.presets.schema import ModelPreset
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import Origin, cache_path, mark_complete
 from argotune.steps.contracts.side_by_side import read_models
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.plan.base_model.own import dump_preset
 from argotune.steps.plan.side_by_side.params import Params, Result
 from argotune.steps.plan.side_by_side.run import run
 from argotune.steps.registry.policy import RegistryPolicy
@@ -24,14 +27,14 @@ from tests.steps.plan.side_by_side.adapters import TINY, put_adapter
 POD = RegistryPolicy(api_server="10.0.0.1", resolve=lambda host, port: ["10.1.2.3"])
 
 
-def params(tmp_path: Path, *models: str, **changes: Any) -> Params:
-    """Parameters where the weights of tiny are in the cache."""
-    directory = cache_path(tmp_path / "cache", TINY.repository, TINY.revision)
+def params(tmp_path: Path, *models: str, preset: ModelPreset = TINY, **changes: Any) -> Params:
+    """Parameters where the weights of the preset are in the cache, which are tiny's."""
+    directory = cache_path(tmp_path / "cache", preset.repository, preset.revision)
     if not directory.exists():
         directory.mkdir(parents=True)
         for name, content in model_files().items():
             (directory / name).write_bytes(content)
-        mark_complete(directory, Origin(source="made", version=TINY.revision))
+        mark_complete(directory, Origin(source="made", version=preset.revision))
     work_dir = tmp_path / "work"
     places = {
         "plan_file": work_dir / "plan.yaml",
@@ -51,6 +54,28 @@ def problems_of(wanted: Params, policy: RegistryPolicy | None = None) -> list[st
     with pytest.raises(ParamsError) as caught:
         run(wanted, progress=Progress(), policy=policy)
     return caught.value.problems
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_preset_of_ones_own_is_a_base_model_and_that_of_its_adapters(
+    tmp_path: Path, is_installed: bool
+) -> None:
+    mine = msgspec.structs.replace(TINY, name="mine", repository="acme/mine")
+    text = dump_preset(mine)
+    if is_installed:
+        (tmp_path / "mine.yaml").write_text(text)
+    image = put_adapter(tmp_path, "v1", repository=mine.repository, source="made")
+    source = {"presets_dir": tmp_path} if is_installed else {"own_preset": text}
+    wanted = params(tmp_path, "mine", image, preset=mine, **source)
+    result, plan = planned(wanted)
+    assert result.models[0] == "mine"
+    assert (plan.model.preset, plan.model.repository) == ("mine", "acme/mine")
+    assert [each.image == "" for each in read_models(wanted.work_dir)] == [True, False]
+
+
+def test_a_text_that_is_no_preset_is_refused(tmp_path: Path) -> None:
+    [problem] = problems_of(params(tmp_path, "mine", own_preset="{}"))
+    assert problem.startswith("own-preset: not a preset as JSON: ")
 
 
 def test_later_steps_get_models_plan_and_tokenizer(tmp_path: Path) -> None:

@@ -154,6 +154,11 @@ def test_a_directory_is_named_from_the_root_for_the_steps(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     directory = Path(name.removeprefix("oci:").removesuffix(":v1"))
-    here = Place(title="this machine", is_here=True, find_service=lambda _: None)
+    here = Place(
+        title="this machine",
+        is_here=True,
+        find_service=lambda _: None,
+        find_preset=lambda _: None,
+    )
     found = read_asked([name], ["https://acme.example/rows.jsonl"], None, None, here)
     assert found.models == (f"oci:{tmp_path / directory}:v1",)

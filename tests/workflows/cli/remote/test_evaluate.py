@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from argotune.steps.plan.base_model.own import dump_preset, load_preset
 from argotune.steps.settings.step_params import evaluation_settings
 from argotune.workflows.workspace.manifests import fill_in, parameters_of, read_rendered
 from tests.fakes.kube import Cluster, Object
+from tests.steps.plan.side_by_side.adapters import TINY
 from tests.workflows.cli.cluster_workflows import run_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.commands.test_evaluate import FOUND
@@ -67,6 +69,39 @@ def test_a_workflow_of_arguments_is_made_for_the_installed_template(
     (template,) = read_rendered("evaluate")
     rows = {row.name for row in evaluation_settings()}
     assert given.keys() == parameters_of(template).keys() == {*rows, "models", "shown-answers"}
+
+
+def test_a_preset_of_the_installation_or_of_this_machine_goes_with_the_workflow(
+    installed: Cluster,
+    argotune: Argotune,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    presets = tmp_path / "presets"
+    presets.mkdir()
+    monkeypatch.setenv("ARGOTUNE_HOME", str(tmp_path))
+    mine, other = (msgspec.structs.replace(TINY, name=name) for name in ("mine", "other"))
+    config_map = {"data": {"mine.yaml": dump_preset(mine)}}
+    installed.put(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "argotune-presets", "namespace": "team-a"},
+            **config_map,
+        }
+    )
+    assert argotune("evaluate", "mine", "--data", DATA, *HERE).code == 0
+    _, given = created(installed)
+    assert load_preset(given["own-preset"]) == mine
+    assert json.loads(given["models"]) == ["mine"]
+    (presets / "other.yaml").write_text(dump_preset(other))
+    (presets / "wrong.yaml").write_text(dump_preset(other))
+    answer = argotune("evaluate", "mine", "other", "wrong", "--data", DATA, *HERE)
+    assert answer.code == 2
+    assert answer.errors == [
+        "preset wrong: name: 'other'; accepted is the file's name",
+        "mine, other, wrong: models are compared on one base; name one preset",
+    ]
 
 
 def test_tokens_of_urls_are_in_a_secret_of_the_workflow(
