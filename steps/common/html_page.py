@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
+
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -30,6 +33,7 @@ th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line) }}
 th {{ font-weight: 600; color: var(--dim); white-space: nowrap }}
 td {{ overflow-wrap: anywhere }} .text {{ white-space: pre-wrap; overflow-wrap: anywhere }}
+.number {{ white-space: nowrap }}
 dl {{ display: flex; flex-wrap: wrap; gap: .4rem 2.2rem }}
 dt, .dim {{ color: var(--dim); font-size: .85rem }} dd {{ margin: 0; font-size: 1.15rem }}
 .bar {{ display: inline-block; height: .8rem; background: var(--bar) }}
@@ -60,11 +64,14 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     if not rows:
         return ""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>\n"
-        for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows)
     return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>"
+
+
+def _cell(text: str) -> str:
+    # A long text in the next column would break a number in two.
+    kind = "number" if _NUMBER.fullmatch(text) else "text"
+    return f'<td class="{kind}">{escape(text)}</td>'
 
 
 def with_section(text: str, name: str, parts: Sequence[str]) -> str:

@@ -105,6 +105,14 @@ def test_page_has_every_number_and_the_rows() -> None:
     assert any("max_length, 512 tokens, cuts 90 tokens of 3 longer rows: " in t for t in texts)
 
 
+def test_a_number_is_not_broken_by_a_long_text_beside_it() -> None:
+    many = Finding(what="wrong order", rows=1127, first=[PLACE])
+    page = data_html(msgspec.structs.replace(REPORT, refused=[many]))
+    assert '<td class="number">1,127</td>' in page
+    assert '<td class="text">wrong order</td>' in page
+    assert re.search(r"\.number \{ white-space: nowrap \}", page)
+
+
 def test_what_is_learned_is_marked_and_text_of_rows_is_no_markup() -> None:
     page = Page(data_html(REPORT))
     assert "script" not in page.tags

@@ -55,7 +55,7 @@ def pushed(volume: Path, **changes: Any) -> tuple[Result, str, list[list[str]]]:
     result = run(wanted, progress=Progress())
     text = (volume / "report" / "report.html").read_text()
     rows = re.findall(r"<tr>(.*?)</tr>", text, re.S)
-    cells = [re.findall(r'<td class="text">(.*?)</td>', row, re.S) for row in rows]
+    cells = [re.findall(r'<td class="(?:text|number)">(.*?)</td>', row, re.S) for row in rows]
     return result, text, [[unescape(cell) for cell in row] for row in cells if row]
 
 
