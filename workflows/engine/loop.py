@@ -174,8 +174,8 @@ class Loop:
 
     def start_pod(self, request: PodRequest) -> None:
         """Start a pod's thread; its events come to this loop."""
-        if self._unsaved and self.operator.run.ending:
-            # A pod of the exit handler may read the record: why the run ends has to be there.
+        if self._unsaved and self._record.is_named_in(request.pod.command):
+            # It reads what the steps before it came to, or why the run ends.
             self._save()
         pod = self._new_pod(
             request.pod, self._launcher, self._events.put, wants_lines=self._listening.is_on

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -236,6 +236,10 @@ class Record:
     def is_cheap(self) -> bool:
         """Whether a save is short enough to be done after every step."""
         return self._last_save_seconds < _CHEAP_SAVE_SECONDS
+
+    def is_named_in(self, command: Sequence[str]) -> bool:
+        """Whether a command has the record's path in it."""
+        return any(str(self._path) in word for word in command)
 
     def due_at(self) -> float:
         """The monotonic time in seconds from which a change may be saved."""

@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.services import process_started
+from argotune.workflows.engine import record as recording
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.process import inherited_environment
@@ -615,6 +617,30 @@ def test_a_hook_whose_argument_has_no_value_ends_the_run_with_its_reason(tmp_pat
     assert status["message"].startswith(
         "error in exit template execution : failed to evaluate 'fromJSON(workflow.status)': "
     )
+
+
+def test_a_step_that_is_given_the_record_reads_all_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where the disk is slow, and the record is seldom saved.
+    monkeypatch.setattr(recording, "_CHEAP_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(recording, "_LEAST_SAVE_SECONDS", 60.0)
+    seen = tmp_path / "seen.json"
+    run_spec(
+        f"""
+  entrypoint: main
+  templates:
+  - name: main
+    steps: [[{{name: first, template: first}}], [{{name: second, template: second}}]]
+  - name: first
+    container: {{image: busybox, command: [sh, -c, "echo hi > /tmp/out"]}}
+    outputs: {{parameters: [{{name: out, valueFrom: {{path: /tmp/out}}}}]}}
+  - name: second
+    container: {{image: busybox, command: [cp, {tmp_path}/run/workflow.json, {seen}]}}
+""",
+        tmp_path,
+    )
+    assert output(json.loads(seen.read_text()), "[0].first", "out") == "hi"
 
 
 def test_a_refused_run_leaves_no_directory(tmp_path: Path) -> None:
