@@ -6,18 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from argotune.workflows.cli.main import COMMANDS
 from argotune.workflows.demo.__main__ import _ASKED
-from argotune.workflows.templates.golden import RENDERED_DIR, page_with_graph
+from argotune.workflows.templates.golden import page_with_graph
+from argotune.workflows.workspace.manifests import read_rendered
 from argotune.workflows.workspace.reference import README as REFERENCE
 from argotune.workflows.workspace.reference import reference
 from tests.messages import characters_said, is_said
 from tests.transcripts import PAGES, ROOT, commands_of, recorded_blocks, shell, written
 
 README = (ROOT / "README.md").read_text()
-FINETUNE = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+FINETUNE = read_rendered("finetune")[0]["spec"]
 _LONGEST_README = 250
 _LARGEST_PICTURE_BYTES = 300_000
 _LEAST_SAID = 12

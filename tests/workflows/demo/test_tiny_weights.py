@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 
 import workflows
-from argotune.workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.workspace.manifests import read_rendered
 
 ROOT = Path(workflows.__file__).parent
 SPEC = yaml.safe_load((ROOT / "demo" / "tiny-weights.yaml").read_text())["spec"]
-FINETUNE = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+FINETUNE = read_rendered("finetune")[0]["spec"]
 
 
 def test_its_images_are_of_this_version() -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from argotune.steps.settings.run_settings import parameter_settings
 from argotune.steps.settings.step_params import evaluation_settings
 from argotune.workflows.engine.run import Options, run
-from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.workspace.manifests import fill_in, install_defaults
+from argotune.workflows.workspace.manifests import fill_in, install_defaults, read_rendered
 
 _PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]))"
 _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
@@ -22,8 +20,7 @@ _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
 
 def container(step: str, file: str = "finetune") -> dict[str, Any]:
     """A container template of a rendered file."""
-    documents = yaml.safe_load_all((RENDERED_DIR / f"{file}.yaml").read_text())
-    template = fill_in(next(documents), {})
+    template = fill_in(read_rendered(file)[0], {})
     (found,) = [each for each in template["spec"]["templates"] if each["name"] == step]
     return dict(found)
 

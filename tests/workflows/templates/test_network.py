@@ -10,6 +10,7 @@ import yaml
 
 from argotune.workflows.templates import network
 from argotune.workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.workspace.manifests import read_rendered
 
 POLICY, SCORERS = network.build()
 SPEC = POLICY["spec"]
@@ -39,7 +40,7 @@ def reaches(address: str) -> bool:
 
 
 def test_it_holds_for_pods_of_runs() -> None:
-    template = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+    template = read_rendered("finetune")[0]["spec"]
     # The second label is Argo's, on every pod that it makes.
     labels = {**template["podMetadata"]["labels"], "workflows.argoproj.io/workflow": "my-model-1"}
     assert selects(labels)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-import yaml
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.errors import StepError
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.templates import accounts, cluster_permissions, finetune, permissions
 from argotune.workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.workspace.manifests import read_rendered
 from tests.fakes.kube import Cluster, serving
 
 PACKAGES_DIR = RENDERED_DIR.parents[2]
@@ -160,7 +160,7 @@ def test_every_binding_is_of_a_role_and_accounts_that_are_there() -> None:
 
 
 def test_the_accounts_are_those_of_the_templates_each_with_a_token_for_its_executor() -> None:
-    template = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+    template = read_rendered("finetune")[0]["spec"]
     used = {template["serviceAccountName"]}
     for item in template["templates"]:
         if "container" in item:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hera.workflows import models
 
 from argotune.steps.common.fields import fields_of
@@ -41,18 +40,23 @@ ARGO = [RENDERED_DIR / f"{name}.yaml" for name in ("finetune", "evaluate", "retr
 
 
 def load(path: Path) -> dict[str, Any]:
-    document = yaml.safe_load(path.read_text())
-    assert isinstance(document, dict)
+    """The only document of a rendered file, for all tests the same."""
+    (document,) = manifests.read_rendered(path.stem)
     return document
 
 
-def test_every_template_is_rendered_and_nothing_else() -> None:
-    assert [path.name for path in RENDERED] == sorted(golden())
+@pytest.fixture(scope="module")
+def built() -> dict[str, str]:
+    return golden()
+
+
+def test_every_template_is_rendered_and_nothing_else(built: dict[str, str]) -> None:
+    assert [path.name for path in RENDERED] == sorted(built)
 
 
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
-def test_rendered_file_is_what_the_template_builds(path: Path) -> None:
-    assert path.read_text() == golden()[path.name], "run `make golden`"
+def test_rendered_file_is_what_the_template_builds(path: Path, built: dict[str, str]) -> None:
+    assert path.read_text() == built[path.name], "run `make golden`"
 
 
 @pytest.mark.parametrize("path", ARGO, ids=lambda path: path.name)
@@ -115,7 +119,7 @@ def test_what_reads_a_task_that_may_be_skipped_runs_only_when_it_succeeded() -> 
     ["workflow.parameters.prest", "inputs.parameters.x", "tasks.plan.outputs.parameters.gpu"],
 )
 def test_a_reference_that_nothing_defines_is_found(tag: str) -> None:
-    spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
+    spec = copy.deepcopy(load(RENDERED_DIR / "finetune.yaml")["spec"])
     spec["templates"][-1]["dag"]["tasks"][0]["arguments"]["parameters"][0]["value"] = (
         f"{{{{{tag}}}}}"
     )
@@ -123,7 +127,7 @@ def test_a_reference_that_nothing_defines_is_found(tag: str) -> None:
 
 
 def test_gc_is_of_fields_that_argo_knows_and_its_schedule_of_its_template() -> None:
-    template, schedule = yaml.safe_load_all((RENDERED_DIR / "gc.yaml").read_text())
+    template, schedule = manifests.read_rendered("gc")
     assert unknown_fields(models.WorkflowTemplate, template) == []
     assert unknown_fields(models.CronWorkflow, schedule) == []
     assert undefined_references(template["spec"]) == []
@@ -133,7 +137,7 @@ def test_gc_is_of_fields_that_argo_knows_and_its_schedule_of_its_template() -> N
 
 
 def test_gc_runs_in_the_image_and_as_the_account_of_release() -> None:
-    template, _ = yaml.safe_load_all((RENDERED_DIR / "gc.yaml").read_text())
+    template, _ = manifests.read_rendered("gc")
     (step,) = template["spec"]["templates"]
     assert "/argotune-release:" in step["container"]["image"]
     assert step["container"]["command"] == ["python", "-m", "argotune.steps.gc"]

@@ -5,10 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import yaml
-
-from argotune.presets.loader import PRESETS_DIR
-from argotune.workflows.workspace.manifests import install_defaults
+from argotune.workflows.workspace.manifests import install_defaults, read_rendered
 from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed, read
 
@@ -45,8 +42,7 @@ def test_loopback_is_said_to_the_dataset_step_too() -> None:
 
 
 def test_arguments_are_parameters_of_the_rendered_template() -> None:
-    rendered = PRESETS_DIR.parent / "workflows" / "rendered" / "finetune.yaml"
-    parameters = yaml.safe_load(rendered.read_text())["spec"]["arguments"]["parameters"]
+    parameters = read_rendered("finetune")[0]["spec"]["arguments"]["parameters"]
     enums = {each["name"]: each.get("enum") for each in parameters}
     everything = {
         f"argotune.dev/{name}": text
