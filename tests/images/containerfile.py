@@ -20,6 +20,7 @@ EXTRAS = " ".join(re.findall(r'^ALL_EXTRAS="(.+)"$', _BUILD, re.M)).split()
 FILES = ("step", "cuda", "vllm")
 CUDA = ("tune", "serve")
 VLLM = "vllm"
+OPERATOR = "operator"
 SMALL = [image for image in IMAGES if image not in (*CUDA, VLLM)]
 
 
@@ -117,6 +118,11 @@ def file_of(image: str) -> str:
     if image == VLLM:
         return "vllm"
     return "cuda" if image in CUDA else "step"
+
+
+def package_of(image: str) -> str:
+    """The folder whose modules an image starts."""
+    return "workflows/operator" if image == OPERATOR else f"steps/{image}"
 
 
 def lock_of(image: str) -> Path:

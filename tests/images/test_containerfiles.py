@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.images.containerfile import (
     EXTRAS,
     FILES,
     IMAGES,
+    OPERATOR,
     ROOT,
     SMALL,
     VLLM,
@@ -24,6 +26,7 @@ from tests.images.containerfile import (
     Stage,
     lock_of,
     needs_of,
+    package_of,
     read,
     run_shell,
     text_of,
@@ -36,13 +39,14 @@ FINAL = [*(read(file).image for file in FILES), WITH_EXTRAS]
 FINAL_NAMES = [*FILES, "cuda with extras"]
 
 
-def test_every_step_of_the_templates_and_the_server_has_an_image() -> None:
-    assert sorted([*{step.home or step.step for step in (*STEPS, GC)}, *SERVERS]) == sorted(IMAGES)
+def test_every_step_of_the_templates_the_servers_and_the_operator_have_an_image() -> None:
+    steps = {step.home or step.step for step in (*STEPS, GC)}
+    assert sorted([*steps, *SERVERS, OPERATOR]) == sorted(IMAGES)
 
 
 def test_the_images_of_torch_are_listed_last_for_they_take_longest() -> None:
     assert tuple(IMAGES[-3:]) == (*CUDA, VLLM)
-    assert IMAGES[:-3] == sorted(SMALL)
+    assert IMAGES[:-3] == [*sorted({*SMALL} - {OPERATOR}), OPERATOR]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -63,9 +67,24 @@ def test_nothing_is_latest(file: str) -> None:
 
 def test_every_image_is_installed_by_the_same_uv_and_gets_the_code_in_the_same_way() -> None:
     step, *others = (read(file) for file in FILES)
+    of_operator = ("STEP", "workflows")
+    code = step.stage("code").instructions
+    shared = [each for each in code if not any(name in each.text for name in of_operator)]
     for other in others:
         assert step.stage("uv").instructions[:3] == other.stage("uv").instructions[:3]
-        assert step.stage("code") == other.stage("code")
+        assert shared == list(other.stage("code").instructions)
+
+
+def test_the_code_of_the_command_line_is_in_the_image_of_the_operator_alone(
+    tmp_path: Path,
+) -> None:
+    (removal,) = (run for run in read("step").stage("code").all("RUN") if "STEP" in run.text)
+    folder = tmp_path / "workflows"
+    text = removal.text.replace("/code/argotune/workflows", str(folder))
+    for image, is_kept in ((OPERATOR, True), ("plan", False)):
+        folder.mkdir(exist_ok=True)
+        run_shell(text, STEP=image)
+        assert folder.exists() == is_kept
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
@@ -145,7 +164,7 @@ def test_the_step_is_named_behind_the_layers_so_that_images_share_them(stage: St
 
 @pytest.mark.parametrize("image", SMALL)
 def test_an_image_holds_skopeo_where_its_step_calls_it(image: str) -> None:
-    calls = "argotune.steps.registry.skopeo" in modules_of(f"steps/{image}")
+    calls = "argotune.steps.registry.skopeo" in modules_of(package_of(image))
     assert needs_of(image).debian == ("skopeo" if calls else "")
 
 

@@ -10,7 +10,17 @@ import pytest
 from argotune.workflows.templates.finetune import STEPS
 from argotune.workflows.templates.gc import GC
 from tests.images import lock
-from tests.images.containerfile import CUDA, EXTRAS, IMAGES, SMALL, VLLM, lock_of, needs_of
+from tests.images.containerfile import (
+    CUDA,
+    EXTRAS,
+    IMAGES,
+    OPERATOR,
+    SMALL,
+    VLLM,
+    lock_of,
+    needs_of,
+    package_of,
+)
 from tests.images.imports import modules_of, optional_of, third_party_of
 
 COMMAND_LINE = {"hera", "rich", "typer"}
@@ -63,12 +73,12 @@ def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None
 
 
 @pytest.mark.parametrize("image", SMALL)
-def test_small_images_have_neither_the_command_line_nor_torch(image: str) -> None:
+def test_small_images_have_no_torch_and_the_operator_alone_the_command_line(image: str) -> None:
     names = lock.closure(f"image-{needs_of(image).groups[-1]}")
     assert not names & TORCH
     assert (TOKENIZERS in names) == (image == "dataset")
     if TOKENIZERS not in names:
-        assert not names & COMMAND_LINE
+        assert names & COMMAND_LINE == ({"rich", "typer"} if image == OPERATOR else set())
 
 
 def test_vllms_torch_is_in_a_layer_of_its_own() -> None:
@@ -104,8 +114,8 @@ def test_liger_brings_what_its_kernels_are_compiled_with() -> None:
 
 def _modules_in(image: str) -> set[str]:
     """Modules that are not ours nor the standard library's, of all that the image runs."""
-    code = [image, *GUESTS.get(image, [])]
-    return {module for folder in code for module in third_party_of(f"steps/{folder}")}
+    packages = [package_of(each) for each in (image, *GUESTS.get(image, []))]
+    return {module for package in packages for module in third_party_of(package)}
 
 
 def _provided(module: str, names: set[str]) -> bool:

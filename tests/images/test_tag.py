@@ -18,6 +18,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in (
         "steps/push/run.py",
         "steps/README.md",
+        "workflows/operator/queue.py",
         "presets/models/tiny.yaml",
         "uv.lock",
         ".src/argotune/__init__.py",
@@ -50,7 +51,13 @@ def test_it_is_the_version_and_a_hash(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["steps/push/run.py", "presets/models/tiny.yaml", "images/step.Containerfile", "uv.lock"],
+    [
+        "steps/push/run.py",
+        "presets/models/tiny.yaml",
+        "workflows/operator/queue.py",
+        "images/step.Containerfile",
+        "uv.lock",
+    ],
 )
 def test_what_a_build_reads_changes_it(checkout: Path, name: str) -> None:
     before = tag(checkout)
