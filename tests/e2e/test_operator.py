@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from argotune.workflows.cli.show.workflow_json import has_ended
 from argotune.workflows.operator.seen import CONTENT
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.conftest import namespace_of_its_own
