@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import ipaddress
 import logging
@@ -33,16 +34,24 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    """Libraries complain of what is left of them at the end of the process."""
-    gc.unfreeze()
-
-
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts pytest in the background has it ignore Ctrl-C, and so would the commands
     that tests interrupt."""
+    _end_without_looking_back(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_without_looking_back(config: pytest.Config) -> None:
+    """What was registered first is called last: everything has been told by then.
+
+    To take apart all that a worker of xdist has imported costs it 4 s of CPU. In another process
+    some libraries complain of what is left of them.
+    """
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)
+    else:
+        atexit.register(gc.unfreeze)
 
 
 @pytest.hookimpl(tryfirst=True)
