@@ -154,6 +154,9 @@ class _Handler(KeepAlive):
         ):
             self._not_found(namespace[0])
             return
+        if self.headers["Content-Type"] == "application/merge-patch+json":
+            self._merge(path, json.loads(body))
+            return
         if self.headers["Content-Type"] != "application/apply-patch+yaml":
             self._refuse(415, f"{self.headers['Content-Type']} is no server-side apply", {})
             return
@@ -169,6 +172,14 @@ class _Handler(KeepAlive):
         else:
             self._answer(200, after)
 
+    def _merge(self, path: str, change: Object) -> None:
+        """Change an object; the fake does not say who owns what was changed."""
+        if path not in self.api.objects:
+            self._not_found(path)
+            return
+        self.api.objects[path] = _merged(self.api.objects[path], change)
+        self._answer(200, self.api.objects[path])
+
     def _delete(self, path: str, query: Mapping[str, str], body: bytes) -> None:
         if path not in self.api.objects:
             self._not_found(path)
@@ -179,10 +190,11 @@ class _Handler(KeepAlive):
         self._answer(200, item)
 
     def _selected(self, path: str, query: Mapping[str, str]) -> list[Object]:
+        """The objects of a list, which is that of all namespaces where the path names none."""
         return [
             item
             for its_path, item in self.api.objects.items()
-            if its_path.rpartition("/")[0] == path
+            if path in (parent := its_path.rpartition("/")[0], _NAMESPACE.sub("", parent))
             and has_labels(item, query.get("labelSelector", ""))
         ]
 
@@ -203,15 +215,18 @@ class _Handler(KeepAlive):
         self.wfile.write(body)
 
 
+_NAMESPACE = re.compile(r"/namespaces/[^/]+(?=/)")
 _PLURALS = {
     "clusterrolebindings",
     "clusterroles",
     "configmaps",
     "cronworkflows",
+    "customresourcedefinitions",
     "deployments",
     "endpointslices",
     "networkpolicies",
     "persistentvolumeclaims",
+    "poddisruptionbudgets",
     "rolebindings",
     "roles",
     "secrets",
@@ -220,7 +235,21 @@ _PLURALS = {
     "validatingadmissionpolicybindings",
     "workflows",
     "workflowtemplates",
+    "workspaces",
 }
+
+
+def _merged(item: Object, change: Object) -> Object:
+    """As JSON Merge Patch (RFC 7396)."""
+    after = dict(item)
+    for name, value in change.items():
+        if value is None:
+            after.pop(name, None)
+        elif isinstance(value, dict):
+            after[name] = _merged(after.get(name) or {}, value)
+        else:
+            after[name] = value
+    return after
 
 
 def _fields(item: Mapping[str, Any], path: tuple[str, ...] = ()) -> Fields:

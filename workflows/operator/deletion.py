@@ -12,6 +12,7 @@ from argotune.steps.cluster.errors import ApiError, ApiRefusal
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.nodes.made_node import running_node
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.installation.operator import FINALIZER as FINALIZER
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service_removal import remove_service
 from argotune.workflows.cli.remote.watching import shut_down
@@ -21,7 +22,6 @@ from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.seen import Run, Seen
 from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL
 
-FINALIZER = "argotune.dev/operator"
 MOST_SECONDS = 600.0
 """After this the object goes, whatever is left. Clouds take up to five minutes for a machine."""
 _AGAIN_SECONDS = 10.0

@@ -23,6 +23,7 @@ from argotune.workflows.templates import (
     gc,
     model_cache,
     network,
+    operator,
     permissions,
     retrain,
     rollback,
@@ -40,6 +41,7 @@ _PLAIN = (
     network,
     model_cache,
     workspace_crd,
+    operator,
 )
 README = RENDERED_DIR.resolve().parents[1] / "README.md"
 _MARK = "<!-- Written by `make golden` from workflows/rendered/finetune.yaml. -->\n"

@@ -27,12 +27,6 @@ def build() -> list[Manifest]:
     A scorer's pod has a program that argotune does not know, so nothing goes out of it but to the
     API server, to which the executor reports. `argotune install` knows its addresses.
     """
-    everywhere = [
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": _METADATA_V4}},
-        {"ipBlock": {"cidr": "::/0", "except": _METADATA_V6}},
-    ]
-    # DNS goes to any address, because a node-local resolver has a link-local one.
-    names = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     return [
         manifest(
             "NetworkPolicy",
@@ -48,7 +42,7 @@ def build() -> list[Manifest]:
                     ],
                 },
                 "policyTypes": ["Ingress", "Egress"],
-                "egress": [{"ports": names}, {"to": everywhere, "ports": [{"protocol": "TCP"}]}],
+                "egress": egress(),
             },
         ),
         manifest(
@@ -62,3 +56,14 @@ def build() -> list[Manifest]:
             },
         ),
     ]
+
+
+def egress() -> list[dict[str, object]]:
+    """Build the rules of what goes out: DNS, and TCP to all but the metadata services."""
+    everywhere = [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": _METADATA_V4}},
+        {"ipBlock": {"cidr": "::/0", "except": _METADATA_V6}},
+    ]
+    # DNS goes to any address, because a node-local resolver has a link-local one.
+    names = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    return [{"ports": names}, {"to": everywhere, "ports": [{"protocol": "TCP"}]}]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from argotune.steps.cluster.kinds import kind_of
+from argotune.steps.cluster.kinds import KAITO, kind_of
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates.manifest import Manifest, manifest
@@ -29,7 +29,7 @@ def rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
     return {"apiGroups": [group], "resources": [*resources], "verbs": [*verbs]}
 
 
-def _of_services(verbs: Sequence[str]) -> list[Rule]:
+def of_services(verbs: Sequence[str]) -> list[Rule]:
     """Build the rules over all kinds of objects that a service has."""
     kinds = map(kind_of, SERVICE_KINDS)
     return [rule(kind.group, [kind.plural], verbs) for kind in kinds]
@@ -39,7 +39,7 @@ _EXECUTOR_RULES = [rule("argoproj.io", ["workflowtaskresults"], ["create", "patc
 
 _DEPLOY_VERBS = ["get", "create", "patch", "delete"]
 _DEPLOY_RULES = [
-    *_of_services(_DEPLOY_VERBS),
+    *of_services(_DEPLOY_VERBS),
     # Who began the run, and who approved it, or rejected it for step reject.
     rule("argoproj.io", ["workflows"], ["get"]),
     # Why a rollout does not complete.
@@ -78,6 +78,8 @@ MARKER = rule("argotune.dev", ["runs"], ["submit"])
 
 _USER_RULES = [
     MARKER,
+    # What the operator runs, where there is one.
+    rule(KAITO, [kind_of("Workspace").plural], _WRITE),
     rule("argoproj.io", ["workflows", "cronworkflows"], _WRITE),
     rule("argoproj.io", ["workflowtemplates"], _READ),
     # URLs with tokens go into a Secret; to read one back takes another right. Those that a schedule
@@ -89,7 +91,7 @@ _USER_RULES = [
     rule("", ["pods", "events", "persistentvolumeclaims"], _READ),
     rule("", ["pods/log"], ["get"]),
     # Services that a run deployed: to read, to delete, and to query (`argotune chat`).
-    *_of_services([*_READ, "delete"]),
+    *of_services([*_READ, "delete"]),
     # `get` was enough for a WebSocket before Kubernetes 1.35.
     rule("", ["pods/portforward"], ["get", "create"]),
 ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from argotune.steps.cluster.kinds import KAITO, kind_of
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.workspace_schema import fields_schema
 from argotune.workflows.templates.workspace_status import status_schema
 from argotune.workflows.workspace.documents import API_VERSIONS, OLDER_VERSION
 
 NAME = "workspace-crd"
-GROUP = "kaito.sh"
-PLURAL = "workspaces"
+GROUP, PLURAL = KAITO, kind_of("Workspace").plural
 _STORED, _OLDER = (each.partition("/")[2] for each in API_VERSIONS)
 _WIDE = 1
 """Priority of the columns that `kubectl get -o wide` adds."""

@@ -12,6 +12,8 @@ SERVERS = ("serve", "vllm")
 """Those that deploy starts, on transformers and on vLLM; no steps."""
 LARGE = ("tune", *SERVERS)
 """Several GiB each."""
+OPERATOR = "operator"
+"""That of the operator, which is needed where it is installed."""
 BY_TAG = "null"
 """Text of the setting `images-digests` where the installer wants none."""
 
@@ -52,7 +54,7 @@ def digest_tag(step: str) -> str:
 def digest_texts(values: Mapping[str, str]) -> dict[str, str]:
     """Return the texts of these install tags: @sha256:HEX, or nothing."""
     found = digests_of(values)
-    return {digest_tag(step): _suffix(found, step) for step in (*SMALL, *LARGE)}
+    return {digest_tag(step): _suffix(found, step) for step in (*SMALL, *LARGE, OPERATOR)}
 
 
 def short(image: str) -> str:

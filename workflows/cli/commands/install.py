@@ -15,12 +15,13 @@ from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.applied import Applied
-from argotune.workflows.cli.installation.installer import Installer, with_digests
+from argotune.workflows.cli.installation.installer import Installer, warn, with_digests
 from argotune.workflows.cli.installation.objects import (
     CLUSTER_KINDS,
     namespace_object,
     objects,
 )
+from argotune.workflows.cli.installation.operator import DEFINITION, Scope
 from argotune.workflows.cli.installation.settings import ACCESS_MODES, Settings
 from argotune.workflows.cli.providers.flags import (
     INSTALLABLE,
@@ -40,6 +41,7 @@ _STORAGE = "Storage"
 _DATA = "Data and registries inside the network"
 _SCORERS = "Scorers of answers"
 _SIGNATURES = "Signatures of adapters"
+_OPERATOR = "The operator, which runs Workspaces that are applied"
 
 
 _NO_LONGER = "No longer those that are installed; only those given beside it, if any."
@@ -219,6 +221,24 @@ def install(
             " They replace those that are installed.",
         ),
     ] = None,
+    operator: Annotated[
+        bool | None,
+        typer.Option(
+            "--operator/--no-operator",
+            rich_help_panel=_OPERATOR,
+            help="For the Workspaces of this namespace, which `kubectl apply` makes; also their"
+            " definition, where Kaito's is not there.",
+            show_default=False,
+        ),
+    ] = None,
+    operator_all_namespaces: Annotated[
+        bool,
+        typer.Option(
+            "--operator-all-namespaces",
+            rich_help_panel=_OPERATOR,
+            help="For those of all namespaces that have an installation, too.",
+        ),
+    ] = False,
     cluster_roles: Annotated[
         bool,
         typer.Option(
@@ -270,6 +290,7 @@ def install(
         require_signature=require_signature,
         key_files=verification_key or [],
         given=given,
+        operator=_scope(operator, of_all=operator_all_namespaces),
     )
     if output is not None:
         flags = {"--context": context, "--force-conflicts": force_conflicts, "--dry-run": dry_run}
@@ -304,6 +325,7 @@ def _settings(
     key_files: Sequence[Path],
     given: Mapping[str, str],
     by_digest: bool | None,
+    operator: Scope | None,
     **flags: str | None,
 ) -> Settings:
     """Read the flags. Raises InputError with all that is wrong with them."""
@@ -335,6 +357,8 @@ def _settings(
     settings = Settings(
         **flags,
         by_digest=by_digest,
+        operator=operator,
+        is_beside_kaito=False,
         images_digests=None,
         api_server=None,
         allowed_hosts=_allowed(allow_host, none=no_allow_hosts),
@@ -355,6 +379,15 @@ def _settings(
     if problems:
         raise InputError(problems)
     return settings
+
+
+def _scope(is_wanted: bool | None, *, of_all: bool) -> Scope | None:
+    """Return whose Workspaces the operator works on; None without a flag. Raises InputError."""
+    if of_all and is_wanted is False:
+        raise InputError("--no-operator and --operator-all-namespaces: both are given; keep one")
+    if of_all:
+        return "all"
+    return None if is_wanted is None else "namespace" if is_wanted else "none"
 
 
 def _allowed(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:
@@ -403,6 +436,11 @@ def _print_yaml(
 ) -> None:
     if namespace is None:
         raise InputError("--namespace: missing; --output looks at no cluster for the current one")
+    if said.has_operator and cluster_roles:
+        warn(
+            f"the definition {DEFINITION} is among the objects: do not apply it where Kaito has"
+            " its own, and give the operator the argument --managed-only there"
+        )
     found = [namespace_object(namespace)] if create_namespace else []
     found += objects(with_digests(said, said.ca), namespace)
     wanted = [item for item in found if cluster_roles or item["kind"] not in CLUSTER_KINDS]

@@ -30,11 +30,14 @@ INSTALLED_KINDS = (
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "NetworkPolicy",
+    "Deployment",
+    "PodDisruptionBudget",
     "PersistentVolumeClaim",
     "WorkflowTemplate",
     "CronWorkflow",
 )
-"""Every kind of an installation, in the order of creation."""
+"""Every kind of an installation, in the order of creation, but the definition of Workspaces, which
+all namespaces share."""
 
 # Fields that the server writes; the others show whether an apply changed anything.
 _SERVER_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")

@@ -16,6 +16,7 @@ from argotune.workflows.cli.installation.applied import (
     is_ours,
     shown,
 )
+from argotune.workflows.cli.installation.definition import Definition, let_go
 from argotune.workflows.cli.installation.digests import look_up
 from argotune.workflows.cli.installation.objects import (
     CA_CONFIG_MAP,
@@ -27,6 +28,7 @@ from argotune.workflows.cli.installation.objects import (
     namespace_object,
     objects,
 )
+from argotune.workflows.cli.installation.operator import DEFINITION, MANAGED, OPERATOR
 from argotune.workflows.cli.installation.settings import (
     Object,
     Settings,
@@ -36,6 +38,7 @@ from argotune.workflows.cli.installation.settings import (
 )
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.workspace.images import LARGE, SMALL, digests_of
+from argotune.workflows.workspace.images import OPERATOR as OPERATOR_IMAGE
 from argotune.workflows.workspace.manifests import install_defaults, installed_values
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -66,6 +69,7 @@ class Installer:
         before = self._installed_settings(template) if there else Settings()
         settings = said.over(before)
         _warn_of_own_tag(template, settings)
+        settings = self._beside_kaito(settings)
         settings = with_digests(
             settings,
             settings.ca or (self._installed_ca() if there else None),
@@ -93,6 +97,41 @@ class Installer:
             print(f"{change}{' (dry run)' if self.dry_run else ''}")
         if there:
             self._prune(names)
+            self._let_workspaces_go(before, settings)
+
+    def _beside_kaito(self, settings: Settings) -> Settings:
+        """Look whose the definition of Workspaces is, where there is to be an operator.
+
+        Raises CliError for what --no-cluster-roles leaves out and the operator needs.
+        """
+        if not settings.has_operator:
+            return settings
+        definition = Definition.of_cluster(self.applied)
+        if not self.cluster_roles and settings.operator == "all":
+            raise CliError(
+                "--operator-all-namespaces: takes ClusterRoles, which --no-cluster-roles leaves to"
+                " an administrator of the cluster; --operator works on this namespace alone"
+            )
+        if not self.cluster_roles and not definition.is_there:
+            raise CliError(
+                f"--operator: the definition {DEFINITION} is not there, and --no-cluster-roles"
+                " leaves it to an administrator of the cluster; let one install the operator"
+            )
+        if definition.is_of_others:
+            print(
+                f"{definition.shown} unchanged, for it is not of argotune install: the operator"
+                f" works on Workspaces with the annotation {MANAGED} alone"
+            )
+        return dataclasses.replace(settings, is_beside_kaito=definition.is_of_others)
+
+    def _let_workspaces_go(self, before: Settings, settings: Settings) -> None:
+        """Let Workspaces go that the operator, of which there is none any more, would hold."""
+        if not before.has_operator or settings.operator in ("all", before.operator):
+            return
+        kept = self.applied.cluster.namespace if settings.has_operator else None
+        everywhere = before.operator == "all"
+        for name in let_go(self.applied, everywhere=everywhere, but=kept, dry_run=self.dry_run):
+            print(f"{name} is held no more{' (dry run)' if self.dry_run else ''}")
 
     def _namespace_is_there(self, *, may_be_made: bool) -> bool:
         """Whether the namespace exists. Raises CliError where it does not and may not be made."""
@@ -102,7 +141,7 @@ class Installer:
         except ClusterRefusal as error:
             if error.status != 403:
                 raise
-            _warn(f"cannot see whether the namespace enforces `restricted`: {error}")
+            warn(f"cannot see whether the namespace enforces `restricted`: {error}")
             return True
         if found is not None:
             _warn_of_unrestricted(found)
@@ -126,6 +165,7 @@ class Installer:
             template,
             self._find_ours("PersistentVolumeClaim", CLAIM),
             {name: self._find_ours("ServiceAccount", name) for name in accounts_with_identities()},
+            self._find_ours("Deployment", OPERATOR),
         )
 
     def _find_ours(self, kind: str, name: str) -> Object | None:
@@ -174,7 +214,7 @@ class Installer:
         if problems:
             raise CliError(problems)
         if not there:
-            _warn("the namespace is not there yet: what goes into it was not tried on the server")
+            warn("the namespace is not there yet: what goes into it was not tried on the server")
         return outcomes
 
     def _prune(self, names: Collection[str]) -> None:
@@ -213,7 +253,8 @@ def with_digests(
     if settings.by_digest is False or settings.images_registry is None:
         return settings
     values = {**install_defaults(), **settings.installer_values()}
-    digests = look_up(values, ca)
+    steps = (*SMALL, *([OPERATOR_IMAGE] if settings.has_operator else []), *LARGE)
+    digests = look_up(values, ca, steps)
     lost = [step for step in installed if step in digests.missing]
     if digests.has_none or lost:
         what = f"image of {', '.join(lost)}" if lost and not digests.has_none else "step image"
@@ -223,9 +264,9 @@ def with_digests(
             " --no-digests installs a tag before its images are there"
         )
     if digests.failure is not None:
-        by_tag = [step for step in (*SMALL, *LARGE) if step not in digests.found]
+        by_tag = [step for step in steps if step not in digests.found]
         images = f"images of {', '.join(by_tag)}" if digests.found else "images"
-        _warn(
+        warn(
             f"{images} are installed by tag, and change when somebody pushes to"
             f" {values['images-registry']}: {digests.failure}; install again when that is mended,"
             " or with --no-digests where this machine cannot reach the registry"
@@ -245,7 +286,7 @@ def _warn_of_own_tag(template: Object | None, settings: Settings) -> None:
     if template is None or theirs == ours or settings.images_tag in (None, ours):
         return
     if settings.images_tag == installed_values(template).get("images-tag"):
-        _warn(
+        warn(
             f"images-tag {settings.images_tag} stays, and the templates become those of argotune"
             f" {ours}: push its images under that tag, or take --images-tag {ours}"
         )
@@ -255,12 +296,13 @@ def _warn_of_unrestricted(namespace: Object) -> None:
     name = namespace["metadata"]["name"]
     level = (namespace["metadata"].get("labels") or {}).get(_ENFORCE)
     if level != "restricted":
-        _warn(
+        warn(
             f"namespace {name} enforces {level or 'no'} Pod Security Standard; all that argotune"
             f" runs satisfies restricted: kubectl label --overwrite namespace {name}"
             f" {_ENFORCE}=restricted"
         )
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Tell the person on stderr."""
     print(f"warning: {text}", file=sys.stderr)

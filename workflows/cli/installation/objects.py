@@ -7,6 +7,7 @@ from importlib.metadata import version
 from ipaddress import ip_network
 
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.installation.operator import DEFINITION, OF_ALL, OPERATOR, set_arguments
 from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection, evaluation, rollback
@@ -24,6 +25,7 @@ CLUSTER_KINDS = (
     "ClusterRoleBinding",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
+    "CustomResourceDefinition",
 )
 """Kinds without a namespace."""
 SCORERS_POLICY = "argotune-scorers"
@@ -54,6 +56,8 @@ _FILES = (
     MODEL_CACHE,
     *TEMPLATES,
 )
+_DEFINITION_FILE = "workspace-crd"
+_OPERATOR_FILES = (_DEFINITION_FILE, "operator")
 
 
 def objects(settings: Settings, namespace: str) -> list[Object]:
@@ -96,6 +100,15 @@ def _documents(settings: Settings) -> Iterator[Object]:
             continue
         for document in read_rendered(name):
             yield fill_in(document, values)
+    if not settings.has_operator:
+        return
+    for name in _OPERATOR_FILES:
+        if name == _DEFINITION_FILE and settings.is_beside_kaito:
+            continue
+        for document in read_rendered(name):
+            is_of_all = document["metadata"]["name"].startswith(OF_ALL)
+            if settings.operator == "all" or not is_of_all:
+                yield fill_in(document, values)
 
 
 def _set(document: Object, settings: Settings) -> Object:
@@ -119,6 +132,8 @@ def _set(document: Object, settings: Settings) -> Object:
     name = document["kind"], document["metadata"]["name"]
     if name == ("NetworkPolicy", SCORERS_POLICY) and (rules := _api_server_only(settings)):
         document["spec"]["egress"] = rules
+    if name == ("Deployment", OPERATOR):
+        set_arguments(document, settings.operator or "none", managed_only=settings.is_beside_kaito)
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -178,6 +193,9 @@ def _place(document: Object, namespace: str) -> Object:
         MANAGED_BY: MANAGER,
         VERSION_LABEL: version("argotune"),
     }
+    if metadata["name"] == DEFINITION:
+        # There is one for the whole cluster.
+        return document
     if document["kind"] in CLUSTER_KINDS:
         _name_for(document, namespace)
     else:

@@ -15,6 +15,7 @@ from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.plan.planning import WrongPreset, parse_own_preset
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.settings.run_settings import SCORERS, SETTINGS
+from argotune.workflows.cli.installation.operator import Scope, scope_of
 from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace.images import BY_TAG, image_problem
@@ -84,6 +85,9 @@ class Settings:
     identities: Mapping[str, str] = field(default_factory=dict)
     """Identities of pods towards clouds, by the flag's name. A missing one is as it is installed,
     and an empty one means none."""
+    operator: Scope | None = None
+    is_beside_kaito: bool = False
+    """Whether Kaito's own definition of Workspaces is there; not kept."""
     run_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of all runs that are flags of `argotune install`, by name; a missing one is as it is
     installed."""
@@ -132,6 +136,8 @@ class Settings:
             shown[SCORERS] = ", ".join(pairs) or "none"
         sizes = ("volume_size", "storage_class", *_OF_MODELS)
         given = {kebab(name): getattr(self, name) for name in sizes} | dict(self.identities)
+        if self.operator is not None:
+            shown["operator"] = self.operator
         return shown | {name: text or "none" for name, text in given.items() if text is not None}
 
     def changes_of(self, other: Settings) -> list[str]:
@@ -147,6 +153,11 @@ class Settings:
     def makes_nodes(self) -> bool:
         """Whether some provider may make nodes, which `gc` then looks for."""
         return any(self.run_settings.get(name) for name in LOOKED_FOR_NODES)
+
+    @property
+    def has_operator(self) -> bool:
+        """Whether the operator is installed."""
+        return self.operator not in (None, "none")
 
     @property
     def says_of_models(self) -> bool:
@@ -250,9 +261,14 @@ class Settings:
 
 
 def installed_settings(
-    template: Object | None, claim: Object | None, accounts: Mapping[str, Object | None]
+    template: Object | None,
+    claim: Object | None,
+    accounts: Mapping[str, Object | None],
+    operator: Object | None = None,
 ) -> Settings:
     """Read an installation's choices from its WorkflowTemplate, claim and accounts by name.
+
+    `operator` is the operator's Deployment.
 
     A tag that is the version of the templates is not among them, because it follows the version,
     nor are the digests, which belong to the tag. Neither is the certificate authority, whose
@@ -288,6 +304,7 @@ def installed_settings(
             "models_storage_class": spec.get("storageClassName"),
             "models_access_mode": spec["accessModes"][0],
         }
+    found["operator"] = scope_of(operator)
     annotations = {
         name: account["metadata"].get("annotations") or {}
         for name, account in accounts.items()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from argotune.steps.nodes.labels import NODE_RUN_LABEL
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, is_ours, shown
+from argotune.workflows.cli.installation.definition import KIND, Definition, let_go
 from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATES
+from argotune.workflows.cli.installation.operator import DEFINITION, OPERATOR, scope_of
 from argotune.workflows.cli.installation.settings import Object
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -42,9 +44,11 @@ class Uninstaller:
         found = self._found(problems)
         for item in found:
             self._delete(item, problems)
+        self._let_workspaces_go(found, problems)
+        definition = self._definition_that_stays(problems)
         if not found and not problems:
             print(f"namespace {self.applied.cluster.namespace}: argotune install made nothing here")
-        self._say_what_stays(runs)
+        self._say_what_stays(runs, definition)
         if problems:
             raise CliError(problems)
 
@@ -100,7 +104,39 @@ class Uninstaller:
             return
         print(f"{shown(item)} deleted{' (dry run)' if self.dry_run else ''}")
 
-    def _say_what_stays(self, runs: list[Object]) -> None:
+    def _let_workspaces_go(self, found: list[Object], problems: list[str]) -> None:
+        """Let Workspaces go that would wait for the operator, which is deleted."""
+        operator = next((each for each in found if _is_operator(each)), None)
+        if operator is None:
+            return
+        everywhere = scope_of(operator) == "all"
+        try:
+            for name in let_go(self.applied, everywhere=everywhere, dry_run=self.dry_run):
+                print(f"{name} is held no more{' (dry run)' if self.dry_run else ''}")
+        except ClusterRefusal as error:
+            problems.append(str(error))
+
+    def _definition_that_stays(self, problems: list[str]) -> str | None:
+        """Delete our definition of Workspaces where nobody needs it, or say why it stays."""
+        if not self.cluster_roles:
+            return None
+        try:
+            definition = Definition.of_cluster(self.applied)
+            if not definition.is_there or definition.is_of_others:
+                return None
+            reason = definition.reason_to_stay(self.applied)
+        except ClusterRefusal as error:
+            # Who may not read definitions has installed none.
+            if error.status == 403:
+                return None
+            problems.append(str(error))
+            return None
+        if reason is not None:
+            return f"definition {DEFINITION}, for {reason} (kubectl delete crd {DEFINITION})"
+        self._delete({"kind": KIND, "metadata": {"name": DEFINITION}}, problems)
+        return None
+
+    def _say_what_stays(self, runs: list[Object], definition: str | None) -> None:
         cluster = self.applied.cluster
         stays = [f"run {run['metadata']['name']}" for run in runs]
         stays += [f"schedule {name}" for name in self._schedules()]
@@ -108,6 +144,8 @@ class Uninstaller:
         stays += [f"service {service['metadata']['name']}" for service in services]
         if not self.delete_models and self.applied.find("PersistentVolumeClaim", CLAIM):
             stays.append(f"claim {CLAIM} with the weights (--delete-models)")
+        if definition is not None:
+            stays.append(definition)
         if stays:
             print(f"stays: {', '.join(stays)}")
 
@@ -124,6 +162,10 @@ class Uninstaller:
             for item in found
             if template_of(item) in TEMPLATES and not is_ours(item)
         ]
+
+
+def _is_operator(item: Object) -> bool:
+    return (item["kind"], item["metadata"]["name"]) == ("Deployment", OPERATOR)
 
 
 def _runs(cluster: Cluster) -> list[Object]:
