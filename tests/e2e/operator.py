@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.workspace.manifests import template
 from tests.e2e.cluster import Cluster, Object, run, wait_for
@@ -60,15 +61,15 @@ def runs_without_pods(*, seconds: int | None) -> Object:
     return document
 
 
-def define_workspaces() -> bool:
-    """Apply our definition of the kind; returns whether there was none before."""
+def define_workspaces() -> None:
+    """Have the kind Workspace: as `argotune install --operator` defines it, unless it is there."""
     there = subprocess.run(
         ["kubectl", "get", "crd", CRD], capture_output=True, timeout=60, check=False
     )
-    file = RENDERED_DIR / "workspace-crd.yaml"
-    run("kubectl", "apply", "--server-side", "--force-conflicts", "-f", str(file))
+    if there.returncode != 0:
+        file = RENDERED_DIR / "workspace-crd.yaml"
+        run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", str(file))
     run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{CRD}")
-    return there.returncode != 0
 
 
 class OperatorProcess:
@@ -77,7 +78,7 @@ class OperatorProcess:
     def __init__(self, cluster: Cluster, log: Path) -> None:
         self._cluster = cluster
         self._log = log
-        self._metrics_port, self._health_port = _free_port(), _free_port()
+        self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,8 +92,7 @@ class OperatorProcess:
             "-m",
             "argotune.workflows.operator",
             f"--namespace={self._cluster.namespace}",
-            f"--health-port={self._health_port}",
-            f"--metrics-port={self._metrics_port}",
+            f"--port={self._port}",
         ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)
@@ -116,7 +116,7 @@ class OperatorProcess:
     def metrics(self) -> Mapping[str, float]:
         """The figures without labels; none while it does not answer."""
         try:
-            text = httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", trust_env=False).text
+            text = httpx.get(f"http://127.0.0.1:{self._port}/metrics", trust_env=False).text
         except httpx.TransportError:
             return {}
         rows = (line.split() for line in text.splitlines() if line and line[0] != "#")

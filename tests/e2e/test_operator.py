@@ -13,11 +13,10 @@ import httpx
 import pytest
 
 from argotune.workflows.operator.seen import CONTENT
-from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.cluster import Cluster, Object, wait_for
 from tests.e2e.conftest import namespace_of_its_own
 from tests.e2e.operator import (
     API,
-    CRD,
     OperatorProcess,
     apply,
     define_workspaces,
@@ -45,7 +44,7 @@ _LONGEST_LIFE_SECONDS = 6.0
 @pytest.fixture(scope="module")
 def place(api: httpx.Client) -> Iterator[Cluster]:
     """A namespace whose runs need no pods and wait for ever, with the kind Workspace."""
-    is_ours = define_workspaces()
+    define_workspaces()
     with namespace_of_its_own(api) as cluster:
         cluster.kubectl("apply", "-f", "-", text=json.dumps(runs_without_pods(seconds=None)))
         cluster.kubectl("create", "secret", "generic", "my-secret")
@@ -56,8 +55,6 @@ def place(api: httpx.Client) -> Iterator[Cluster]:
             cluster.kubectl(
                 "patch", "workspace", item["metadata"]["name"], "--type=merge", f"-p={change}"
             )
-    if is_ours:
-        run("kubectl", "delete", "crd", CRD, "--wait=false")
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import kopf
 
 from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.common import log
 from argotune.steps.common.errors import StepError
+from argotune.workflows.cli.installation.operator import is_held
 from argotune.workflows.operator import health
-from argotune.workflows.operator.deletion import FINALIZER, drop_finalizer, namespace_is_ending
+from argotune.workflows.operator.deletion import drop_finalizer, namespace_is_ending
 from argotune.workflows.operator.election import Election
 from argotune.workflows.operator.queue import WorkQueue
 from argotune.workflows.operator.reconcile import Reconciler
@@ -32,8 +32,6 @@ _WORKERS = 4
 """Workspaces that are looked at side by side; a look waits for the API server, and plans."""
 _LONGEST_LOOK_SECONDS = 600.0
 """A worker that looks at one Workspace for longer hangs: each of its requests has a time limit."""
-_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""The namespace of a pod, whose lease the leader has."""
 _METRICS_SECONDS = 5.0
 _NAMESPACE_SECONDS = 1.5
 """Kubernetes begins to empty a namespace five seconds after its deletion
@@ -44,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the operator; returns the exit code."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.namespace is None and not _OWN_NAMESPACE.exists():
-        parser.error("--all-namespaces: only in a pod, in whose namespace the leader's lease is")
+    if given.all_namespaces and not given.lease_namespace:
+        parser.error("--lease-namespace: missing; --all-namespaces needs it")
     log.set_up()
     try:
         kube = connect()
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"argotune operator: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"argotune operator: {error}", file=sys.stderr)
+        print(f"argotune operator: port {given.port}: {error}", file=sys.stderr)
         return 3
 
 
@@ -68,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help='only those with the annotation argotune.dev/managed: "true"',
     )
-    parser.add_argument("--health-port", type=int, default=8080, help="of /healthz")
-    parser.add_argument("--metrics-port", type=int, default=8081, help="of /metrics")
+    parser.add_argument("--lease-namespace", help="of the leader's lease; default: --namespace")
+    parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
     return parser
 
 
@@ -77,12 +75,8 @@ async def _run(kube: Kube, given: argparse.Namespace) -> int:
     metrics = health.Metrics()
     loop = asyncio.get_running_loop()
     watch = _Watch()
-    where = _OWN_NAMESPACE.read_text() if _OWN_NAMESPACE.exists() else given.namespace
-    election = Election(where, identity=platform.node())
-    runners = [
-        await health.serve(health.health_app(watch.is_alive), given.health_port),
-        await health.serve(health.metrics_app(metrics), given.metrics_port),
-    ]
+    election = Election(given.lease_namespace or given.namespace, identity=platform.node())
+    runner = await health.serve(metrics, given.port, is_alive=watch.is_alive)
     try:
         leads, lost = asyncio.Event(), asyncio.Event()
         election.begin(
@@ -103,8 +97,7 @@ async def _run(kube: Kube, given: argparse.Namespace) -> int:
         await asyncio.to_thread(election.resign)
         return 0
     finally:
-        for runner in runners:
-            await runner.cleanup()
+        await runner.cleanup()
 
 
 async def _lead(
@@ -184,7 +177,7 @@ async def _watch_namespace(kube: Kube, seen: Seen, namespace: str) -> None:
 
 def _let_all_go(kube: Kube, namespace: str) -> None:
     for workspace in kube.list("Workspace", namespace):
-        if FINALIZER in (workspace["metadata"].get("finalizers") or []):
+        if is_held(workspace):
             drop_finalizer(kube, workspace)
 
 

@@ -13,6 +13,7 @@ from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.nodes.made_node import running_node
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER as FINALIZER
+from argotune.workflows.cli.installation.operator import is_held, without_hold
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service_removal import remove_service
 from argotune.workflows.cli.remote.watching import shut_down
@@ -42,7 +43,7 @@ class Deletion:
 
         Raises ApiError and CliError where something is to be tried again, until the time is over.
         """
-        if FINALIZER not in (workspace["metadata"].get("finalizers") or []):
+        if not is_held(workspace):
             return None
         if namespace_is_ending(self._kube, self._cluster.namespace):
             # Nothing can be created in it any more, so no step can give a node back.
@@ -113,11 +114,8 @@ def namespace_is_ending(kube: Kube, name: str) -> bool:
 def drop_finalizer(kube: Kube, workspace: Object) -> None:
     """Let the object go."""
     metadata = workspace["metadata"]
-    left = [each for each in metadata.get("finalizers") or [] if each != FINALIZER]
-    # With the version, since a merge replaces the whole list.
-    change = {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
     try:
-        kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+        kube.patch("Workspace", metadata["namespace"], metadata["name"], without_hold(workspace))
     except ApiRefusal as error:
         if error.status != _GONE:
             raise

@@ -12,13 +12,13 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock import leaselock
 
+from argotune.workflows.cli.installation.operator import OPERATOR
+
 # The client's election has no types.
 _LeaseLock: Any = leaselock.LeaseLock
 _Config: Any = electionconfig.Config
 _LeaderElection: Any = leaderelection.LeaderElection
 
-NAME = "argotune-operator"
-"""Of the Lease."""
 # client-go's defaults, of Kubernetes' own controllers.
 _LEASE_SECONDS = 15
 _RENEW_SECONDS = 10
@@ -34,7 +34,7 @@ class Election:
         logging.getLogger("leaderelection").setLevel(logging.WARNING)
         config.load_config()  # type: ignore[no-untyped-call]
         self.identity = identity
-        self._lock = _LeaseLock(NAME, namespace, self.identity)
+        self._lock = _LeaseLock(OPERATOR, namespace, self.identity)
 
     def begin(self, *, on_start: Callable[[], object], on_loss: Callable[[], object]) -> None:
         """Stand for election in a thread, which tells of the begin and of the loss.

@@ -8,9 +8,9 @@ from collections import OrderedDict
 
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
+from argotune.workflows.cli.installation.operator import OPERATOR
 from argotune.workflows.cli.show.rows import utc_now
 
-COMPONENT = "argotune-operator"
 _MOST_CHARACTERS = 1000
 """The newer API of events takes 1 kB."""
 _MOST_REMEMBERED = 10_000
@@ -71,7 +71,7 @@ def _event(workspace: Object, reason: str, message: str, *, is_warning: bool) ->
         "count": 1,
         "firstTimestamp": now,
         "lastTimestamp": now,
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
+        "source": {"component": OPERATOR},
+        "reportingComponent": OPERATOR,
         "reportingInstance": platform.node(),
     }

@@ -1,4 +1,4 @@
-"""What Kubernetes and Prometheus ask the operator: /healthz and /metrics."""
+"""What Kubernetes and Prometheus ask the operator: /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -44,33 +44,23 @@ class Metrics:
         )
 
 
-def health_app(is_alive: Callable[[], bool]) -> web.Application:
-    """Answer Kubernetes' probes; a replica that stands by is well too."""
+async def serve(metrics: Metrics, port: int, is_alive: Callable[[], bool]) -> web.AppRunner:
+    """Answer on the port of all addresses until the runner is cleaned up. Raises OSError."""
 
     async def healthz(request: web.Request) -> web.Response:
+        # A replica that stands by is ready too: it has nothing to answer but this.
         if is_alive():
             return web.Response(text="ok\n")
         return web.Response(status=503, text="a worker hangs\n")
-
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    return app
-
-
-def metrics_app(metrics: Metrics) -> web.Application:
-    """Answer Prometheus."""
 
     async def show(request: web.Request) -> web.Response:
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", healthz)
     app.router.add_get("/metrics", show)
-    return app
-
-
-async def serve(app: web.Application, port: int) -> web.AppRunner:
-    """Answer on the port of all addresses until the runner is cleaned up. Raises OSError."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()

@@ -14,6 +14,7 @@ from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
 from argotune.steps.common.errors import StepError
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.installation.operator import FINALIZER, is_chosen, is_held
 from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.watching import shut_down
@@ -24,7 +25,7 @@ from argotune.workflows.operator.content import (
     content_digest,
     run_name,
 )
-from argotune.workflows.operator.deletion import FINALIZER, Deletion
+from argotune.workflows.operator.deletion import Deletion
 from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
 from argotune.workflows.operator.seen import CONTENT, RUN, Key, Run, Seen
@@ -32,7 +33,6 @@ from argotune.workflows.operator.status import Judgement, changes, new_status
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.operator_annotations import (
     KEEP,
-    MANAGED,
     ON_CHANGE,
     SUSPEND,
     operator_problems,
@@ -69,7 +69,7 @@ class Reconciler:
         tried again.
         """
         workspace = self._seen.workspaces.get(key)
-        if workspace is None or not self.manages(workspace):
+        if workspace is None or not is_chosen(workspace, managed_only=self._managed_only):
             return None
         try:
             return self._reconcile(key, workspace, whole=whole)
@@ -79,13 +79,6 @@ class Reconciler:
             said = f"a bug in the operator, whose log says more: {type(error).__name__}: {error}"
             self._events.say(workspace, "OperatorError", said, is_warning=True)
             raise
-
-    def manages(self, workspace: Object) -> bool:
-        """Whether the operator works on the Workspace."""
-        values = operator_values(workspace["metadata"].get("annotations") or {})
-        return values.get(MANAGED) == "true" or (
-            not self._managed_only and values.get(MANAGED) != "false"
-        )
 
     def _reconcile(self, key: Key, workspace: Object, *, whole: bool) -> float | None:
         cluster = self._cluster(workspace)
@@ -188,10 +181,10 @@ class Reconciler:
 
     def _with_finalizer(self, workspace: Object) -> Object:
         """Write the finalizer, so that a deletion stops the run before the objects go."""
+        if is_held(workspace):
+            return workspace
         metadata = workspace["metadata"]
         there = metadata.get("finalizers") or []
-        if FINALIZER in there:
-            return workspace
         # With the version, since a merge replaces the whole list.
         change = {
             "metadata": {

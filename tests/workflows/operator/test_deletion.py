@@ -8,8 +8,8 @@ import pytest
 
 from argotune.steps.cluster.errors import ApiError
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.installation.operator import FINALIZER
 from argotune.workflows.operator import deletion
-from argotune.workflows.operator.deletion import FINALIZER
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.operator.acting import KEY, NAME, NAMESPACE, Acting
 

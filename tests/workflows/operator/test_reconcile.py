@@ -8,7 +8,7 @@ import pytest
 
 from argotune.steps.cluster.errors import ApiError
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.operator.deletion import FINALIZER
+from argotune.workflows.cli.installation.operator import FINALIZER
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import step
 from tests.workflows.cli.status import node
