@@ -103,6 +103,12 @@ def test_a_limit_of_cost_is_held_against_the_tokens_that_were_counted(
         "error: metadata.annotations.argotune.dev/max-cost-usd: 0.9, but by its plan the run costs"
     )
     assert limit in answer.err
+    tokens = next(
+        words[1] for line in answer.out.splitlines() if (words := line.split())[:1] == ["tokens"]
+    )
+    assert f"HOURS, USD: of 1000 epochs of {tokens} tokens" in answer.out
+    [machine] = [line for line in answer.out.splitlines() if f" {A100} " in line]
+    assert machine.endswith("3.67")
 
 
 A100 = "Standard_NC24ads_A100_v4"
