@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import kopf
 
@@ -124,11 +125,15 @@ async def _lead(
     ]
     if namespace is not None:
         tasks.append(asyncio.create_task(_watch_namespace(kube, seen, namespace)))
-    where = {"clusterwide": True} if namespace is None else {"namespaces": [namespace]}
+    where: dict[str, Any] = (
+        {"clusterwide": True} if namespace is None else {"namespaces": [namespace]}
+    )
     try:
         await kopf.operator(
             registry=registry_of(seen, queue),
             settings=settings(),
+            # Unless given, it is made of the user's name, and in a container the user has none.
+            identity=cast("Any", platform.node()),
             standalone=True,
             stop_flag=lost,
             **where,

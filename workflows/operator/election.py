@@ -32,7 +32,7 @@ class Election:
         """`identity` is the pod's name: its container, started again, goes on as the leader."""
         # The client says at each renewal that it renewed.
         logging.getLogger("leaderelection").setLevel(logging.WARNING)
-        config.load_config()  # type: ignore[no-untyped-call]
+        _log_in()
         self.identity = identity
         self._lock = _LeaseLock(OPERATOR, namespace, self.identity)
 
@@ -72,3 +72,11 @@ class Election:
             )
         except ApiException as error:
             logging.getLogger(__name__).warning("the lease was not given back: %s", error.reason)
+
+
+def _log_in() -> None:
+    """Have the client talk to the cluster of this pod, or of the kubeconfig."""
+    try:
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        config.load_kube_config()  # type: ignore[no-untyped-call]
