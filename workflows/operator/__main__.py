@@ -28,7 +28,8 @@ from argotune.workflows.operator.reconcile import Reconciler
 from argotune.workflows.operator.seen import Seen
 from argotune.workflows.operator.watching import fill, registry_of, settings
 
-_LOGGER = logging.getLogger(__name__)
+# The name of a module that is run is __main__.
+_LOGGER = logging.getLogger("argotune.operator")
 _WORKERS = 4
 """Workspaces that are looked at side by side; a look waits for the API server, and plans."""
 _LONGEST_LOOK_SECONDS = 600.0
