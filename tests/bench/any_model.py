@@ -2,10 +2,10 @@
 
     python -m tests.bench.any_model [FAMILY...]
 
-For each architecture (presets/families.py; by default all) a random tiny model is put on a Hub of
-this machine. `argotune run` plans it by its files, tunes it with LoRA, pushes and serves the
-adapter, and `argotune chat` asks it. Exits with 1 if any of it fails; the models learn nothing of
-use. A run takes half a minute.
+For each architecture (presets/families.py; by default all) a random tiny model, with a tokenizer of
+the class that its published models have, is put on a Hub of this machine. `argotune run` plans it
+by its files, tunes it with LoRA, pushes and serves the adapter, and `argotune chat` asks it. Exits
+with 1 if any of it fails; the models learn nothing of use. A run takes half a minute.
 """
 
 from __future__ import annotations
@@ -23,14 +23,36 @@ from typing import Any
 
 import msgspec
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    GemmaTokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    Qwen2Tokenizer,
+)
 
 from argotune.presets.families import FAMILIES
 from argotune.presets.loader import model_preset
+from argotune.presets.schema import ModelPreset
 from argotune.steps.tiny.make import make_tokenizer
 from tests.fakes.hub import fake_hub
 from tests.steps.tune.architectures import random_architecture
 
+_TOKENIZERS: Mapping[str, Any] = {
+    "gemma2": GemmaTokenizer,
+    "gemma3_text": GemmaTokenizer,
+    "granite": GPT2Tokenizer,
+    "ministral": LlamaTokenizer,
+    "mistral": LlamaTokenizer,
+    "olmo2": GPT2Tokenizer,
+    "phi3": LlamaTokenizer,
+    "qwen2": Qwen2Tokenizer,
+    "qwen2_moe": Qwen2Tokenizer,
+    "qwen3": Qwen2Tokenizer,
+    "qwen3_moe": Qwen2Tokenizer,
+}
+"""`tokenizer_class` of the published models; that of the others is PreTrainedTokenizerFast."""
 _ROWS = 40
 _QUESTION, _ANSWER = "Explain number {}.", "It is the number {} of many."
 _WORKSPACE = """\
@@ -122,7 +144,7 @@ def _make_model(family: str, directory: Path) -> int:
     architecture = msgspec.structs.replace(tiny.architecture, vocab_size=512)
     preset = msgspec.structs.replace(tiny, architecture=architecture)
     texts = [text.format(number) for text in (_QUESTION, _ANSWER) for number in range(_ROWS)]
-    tokenizer = make_tokenizer(texts, preset)
+    tokenizer = _make_tokenizer(family, texts, preset)
     end = tokenizer.convert_tokens_to_ids(tiny.chat.end_of_turn)
     changes = {
         "vocab_size": 512,
@@ -140,6 +162,19 @@ def _make_model(family: str, directory: Path) -> int:
     model.to(torch.bfloat16).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return int(model.num_parameters())
+
+
+def _make_tokenizer(family: str, texts: list[str], preset: ModelPreset) -> Any:
+    """A tokenizer of the family's class, with the chat template of preset tiny."""
+    fast = make_tokenizer(texts, preset)
+    if family not in _TOKENIZERS:
+        return fast
+    special = [token.content for token in fast.added_tokens_decoder.values()]
+    own = _TOKENIZERS[family]().train_new_from_iterator(
+        texts, preset.architecture.vocab_size, new_special_tokens=special
+    )
+    own.chat_template = fast.chat_template
+    return own
 
 
 if __name__ == "__main__":
