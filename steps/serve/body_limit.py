@@ -1,4 +1,4 @@
-"""Refuse bodies that are too large, too slow or too complex before anything is made of them."""
+"""Refuse bodies that are too large, too slow, too complex or ambiguous before they are used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.json_limits import json_excess
+from argotune.steps.serve.json_limits import json_excess, repeated_name
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for large bodies, 408 for slow ones, 400 for too much in one.
+    """ASGI middleware: 413 for large bodies, 408 for slow ones, 400 for too much in one, or twice.
 
     A body is read here as a whole, with or without Content-Length.
     """
@@ -52,9 +52,10 @@ class BodyLimit:
                 code="body_timeout",
                 headers={"Connection": "close"},
             ) from error
-        excess = json_excess(b"".join(message.get("body", b"") for message in messages))
-        if excess is not None:
-            raise ApiError(400, excess, code="invalid_request")
+        body = b"".join(message.get("body", b"") for message in messages)
+        problem = json_excess(body) or repeated_name(body)
+        if problem is not None:
+            raise ApiError(400, problem, code="invalid_request")
         return messages
 
     async def _receive(self, receive: Receive) -> list[Message]:

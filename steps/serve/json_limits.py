@@ -1,12 +1,15 @@
-"""How much a JSON text may hold, found in its bytes before anything is made of it.
+"""What a JSON text may not have: too much, found in its bytes before anything is made of it.
 
 A parser and a validator take far longer than the bytes took to arrive: 200,000 empty objects are
-600 KB, and nine seconds of validation with 15 MB of problems.
+600 KB, and nine seconds of validation with 15 MB of problems. A name that is there twice is refused
+too, because the parser of the routes would pass over the first in silence.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 
 MOST_VALUES = 10_000
 """Of all objects and lists together, members and items included."""
@@ -37,6 +40,33 @@ def json_excess(text: bytes) -> str | None:
     if _levels(structure) > MOST_LEVELS:
         return f"the body is nested deeper than {MOST_LEVELS} levels"
     return None
+
+
+class _RepeatedName(Exception):
+    """A name that an object has twice."""
+
+
+def repeated_name(text: bytes) -> str | None:
+    """Say which name an object of the text has twice, or None, also for what is no JSON.
+
+    The text has no excess.
+    """
+    try:
+        json.loads(text, object_pairs_hook=_once)
+    except _RepeatedName as error:
+        return f"the body has {error} twice in one object; give it once"
+    except ValueError:
+        return None
+    return None
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _RepeatedName(repr(name))
+        found[name] = value
+    return found
 
 
 def _too_many_values() -> str:

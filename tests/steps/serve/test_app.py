@@ -199,6 +199,10 @@ def test_bad_completions_are_refused_in_words(
         (b"[]", "Input should be a valid dictionary or object to extract fields from"),
         (b"{}", "give either prompt or messages"),
         (b'{"prompt": ""}', "prompt: String should have at least 1 character"),
+        (
+            b'{"prompt": "x", "prompt": "y"}',
+            "the body has 'prompt' twice in one object; give it once",
+        ),
         (b'{"prompt": "x", "promt": 1}', "promt: this server has no such parameter; leave it out"),
     ],
 )

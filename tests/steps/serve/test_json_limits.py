@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from argotune.steps.serve.json_limits import json_excess
+from argotune.steps.serve.json_limits import json_excess, repeated_name
 
 MANY_VALUES = "the body has over 10000 values"
 
@@ -41,3 +41,19 @@ def test_ordinary_bodies_have_no_excess(text: bytes) -> None:
 )
 def test_excess_is_found_before_anything_is_parsed(text: bytes, excess: str) -> None:
     assert json_excess(text) == excess
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b'{"n": 1, "x": {"n": 2}, "y": [{"n": 3}, {"n": 4}]}', None),
+        (b'{"n": 1, "n":', None),
+        (b'{"n": 1, "m": 2, "n": 1}', "the body has 'n' twice in one object; give it once"),
+        (
+            b'[{"x": {"\\ud800": 1, "\\ud800": 2}}]',
+            "the body has '\\ud800' twice in one object; give it once",
+        ),
+    ],
+)
+def test_a_name_that_is_there_twice_is_found(text: bytes, problem: str | None) -> None:
+    assert repeated_name(text) == problem
