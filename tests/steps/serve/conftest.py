@@ -111,6 +111,7 @@ def loaded(tuned: Tuned) -> tuple[Any, Any]:
 def make_service(
     engine: FakeEngine,
     *,
+    name: str = "demo",
     queue_size: int = 8,
     timeout_seconds: float = 30.0,
     requests_per_minute: int = 0,
@@ -121,7 +122,7 @@ def make_service(
     service.set_ready(
         Ready(
             engine,
-            Conversations(engine, engine.tokenizer, name="demo", check_grammar=check_grammar),
+            Conversations(engine, engine.tokenizer, name=name, check_grammar=check_grammar),
             Admission(engine.slots, queue_size),
         )
     )

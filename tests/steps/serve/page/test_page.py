@@ -12,7 +12,7 @@ from argotune.steps.contracts.model_card import write_card
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.page.routes import add_page_routes
-from tests.fakes.engine import ANSWER, FakeEngine
+from tests.fakes.engine import ANSWER, CONTRACT, FakeEngine
 from tests.steps.serve.conftest import listening, make_service
 from tests.steps.serve.page.browser import PROGRAM, Browser, Page, chromium
 from tests.steps.serve.page.test_routes import CARD
@@ -39,8 +39,8 @@ def opened(browser: Browser, engine: FakeEngine, tmp_path: Path) -> Iterator[Ope
     """Opens the page of a server; at the end no script may have failed, and no policy broken."""
     with contextlib.ExitStack() as stack:
 
-        def open_page(keys: ClientKeys | None = None) -> Page:
-            app = make_app(make_service(engine), max_body_bytes=4096, keys=keys)
+        def open_page(keys: ClientKeys | None = None, name: str = "demo") -> Page:
+            app = make_app(make_service(engine, name=name), max_body_bytes=4096, keys=keys)
             write_card(tmp_path, CARD)
             add_page_routes(app, tmp_path, digest="sha256:i")
             url = str(stack.enter_context(listening(app)).base_url)
@@ -117,6 +117,30 @@ def test_the_card_is_beside_the_conversation(opened: Open) -> None:
     assert page.texts("dt, dd") == ["image digest", "sha256:i", "data digest", "sha256:d"]
     held_out = page.value("document.querySelector('polyline.held').getAttribute('points')")
     assert len(held_out.split()) == len(CARD.held_out_loss)
+
+
+def test_each_adapter_of_a_service_can_be_asked(opened: Open, engine: FakeEngine) -> None:
+    engine.serve("second", CONTRACT)
+    page = opened()
+    page.until("models.length === 2")
+    assert page.texts("#model option") == ["demo", "second"]
+    page.value(
+        "document.getElementById('model').value = 'second';"
+        " document.getElementById('model').dispatchEvent(new Event('change'))"
+    )
+    ask(page, "Who are you?")
+    assert page.texts(".answer h2") == ["second"]
+    assert [question.adapter for question in engine.questions] == ["second"]
+
+
+def test_a_service_without_training_is_its_base(opened: Open, engine: FakeEngine) -> None:
+    page = opened(name="assistants")
+    page.until("models.length === 1")
+    assert page.texts("h1, #base") == ["assistants", "base model acme/random"]
+    assert page.texts("#model option") == ["assistants", "demo"]
+    ask(page, "Who are you?")
+    assert page.texts(".answer h2") == ["base"]
+    assert page.texts(".answer p")[0].startswith("You asked: ")
 
 
 def test_a_server_with_keys_is_asked_with_the_one_that_is_given(
