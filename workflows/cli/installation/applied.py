@@ -94,13 +94,12 @@ class Applied:
                 addresses += endpoint["addresses"]
         return tuple(dict.fromkeys(addresses))
 
-    def apply(self, manifest: Object, *, dry_run: bool, force: bool) -> str:
+    def apply(self, manifest: Object, before: Object | None, *, dry_run: bool, force: bool) -> str:
         """Apply server-side, every field checked by the server: created, configured or unchanged.
 
-        In a dry run the server checks all and stores nothing.
+        `before` is what was found of it. In a dry run the server checks all and stores nothing.
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        before = self.find(kind, name)
         with _refusal_advice(kind, name):
             after = self.cluster.kube.apply(
                 manifest, dry_run=dry_run, force=force, field_manager=MANAGER

@@ -48,6 +48,17 @@ _KEPT_KINDS = ("ConfigMap", "PersistentVolumeClaim")
 """Kinds that no install deletes: what an earlier --ca-file and --presets gave, and the weights."""
 
 
+@dataclass
+class _Tried:
+    """An object before its apply."""
+
+    item: Object
+    before: Object | None = None
+    """As the server has it; None where it is missing."""
+    outcome: str = "created"
+    """What the apply would do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installer:
     """One `argotune install`."""
@@ -86,12 +97,9 @@ class Installer:
         names = {shown(item) for item in wanted}
         if there:
             wanted = [item for item in wanted if self._is_to_be_applied(item, said)]
-        outcomes = self._try(wanted, there=there)
-        for item in wanted:
-            outcome = outcomes[shown(item)]
-            if not self.dry_run:
-                outcome = self.applied.apply(item, dry_run=False, force=self.force_conflicts)
-            self._say(item, outcome)
+        for tried in self._try(wanted, there=there):
+            outcome = tried.outcome if self.dry_run else self._apply(tried.item, tried.before)
+            self._say(tried.item, outcome)
         known = before if template is None else _with_tag(before, template)
         for change in known.changes_of(_with_tag(settings, None)):
             print(f"{change}{' (dry run)' if self.dry_run else ''}")
@@ -196,17 +204,17 @@ class Installer:
             return None if said.says_of_models else ""
         return None if self.force_conflicts else _changed_by_others(found)
 
-    def _try(self, wanted: list[Object], *, there: bool) -> dict[str, str]:
-        """Return the effect that an apply of each object would have."""
-        outcomes, problems = {}, []
+    def _try(self, wanted: list[Object], *, there: bool) -> list[_Tried]:
+        """Return each object with the effect that its apply would have."""
+        all_tried, problems = [], []
         for item in wanted:
-            outcomes[shown(item)] = "created"
+            tried = _Tried(item)
+            all_tried.append(tried)
             if not there and item["kind"] not in CLUSTER_KINDS:
                 continue
             try:
-                outcomes[shown(item)] = self.applied.apply(
-                    item, dry_run=True, force=self.force_conflicts
-                )
+                tried.before = self.applied.find(item["kind"], item["metadata"]["name"])
+                tried.outcome = self._apply(item, tried.before, is_trial=True)
             except ClusterRefusal as error:
                 # The role of a binding does not exist yet, because a dry run stores nothing.
                 if error.status != 404 or not item["kind"].endswith("Binding"):
@@ -215,7 +223,10 @@ class Installer:
             raise CliError(problems)
         if not there:
             warn("the namespace is not there yet: what goes into it was not tried on the server")
-        return outcomes
+        return all_tried
+
+    def _apply(self, item: Object, before: Object | None, *, is_trial: bool = False) -> str:
+        return self.applied.apply(item, before, dry_run=is_trial, force=self.force_conflicts)
 
     def _prune(self, names: Collection[str]) -> None:
         """Delete what an earlier version installed and this one, of these names, does not."""

@@ -78,7 +78,8 @@ def objects(settings: Settings, namespace: str) -> list[Object]:
     if settings.presets is not None:
         texts = {f"{name}.yaml": text for name, text in settings.presets.items()}
         documents.insert(0, _config_map(INSTALLED_PRESETS, texts))
-    return [_place(document, namespace) for document in documents]
+    ours = version("argotune")
+    return [_place(document, namespace, ours) for document in documents]
 
 
 def namespace_object(name: str) -> Object:
@@ -186,13 +187,10 @@ def _config_map(name: str, data: Mapping[str, str]) -> Object:
     }
 
 
-def _place(document: Object, namespace: str) -> Object:
+def _place(document: Object, namespace: str, version_label: str) -> Object:
     """Return the object in its namespace, with the labels by which it is found again."""
     metadata = document["metadata"]
-    metadata["labels"] |= {
-        MANAGED_BY: MANAGER,
-        VERSION_LABEL: version("argotune"),
-    }
+    metadata["labels"] |= {MANAGED_BY: MANAGER, VERSION_LABEL: version_label}
     if metadata["name"] == DEFINITION:
         # There is one for the whole cluster.
         return document
