@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -32,14 +34,17 @@ HEAVY = {
     "torch",
     "transformers",
 }
-IMPORTED = """
-import sys
+EACH = """
+import json, sys
 from argotune.workflows.cli.main import main
-try:
-    main(sys.argv[1:])
-finally:
-    print("imported:", *sorted(sys.modules))
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit:
+        pass
+    print("{}:", *{})
 """
+"""Runs commands one after the other; after each it prints a word and what an expression gives."""
 
 
 def test_help_lists_every_command_and_the_exit_codes(argotune: Argotune) -> None:
@@ -97,36 +102,26 @@ def test_a_mistyped_command_is_wrong_input(
     assert "Traceback" not in answer.err
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_commands_that_need_no_cluster_import_nothing_heavy(write: Write) -> None:
+    workspace = str(Path("workflows/demo/workspace.yaml").absolute())
+    commands = [
         ["presets"],
         ["presets", "show", "phi-4"],
-        ["plan", "WORKSPACE"],
-        ["render", "WORKSPACE"],
-        ["run", "WORKFLOW"],
+        ["plan", workspace, "--allow-loopback"],
+        ["render", workspace, "--allow-loopback"],
+        ["run", str(write("workflow.yaml", GREETING))],
         ["run", "--resume"],
         ["status"],
         ["logs", "nope"],
         ["stop", "nope"],
         ["chat", "nope", "Hello"],
-    ],
-    ids=" ".join,
-)
-def test_commands_that_need_no_cluster_import_nothing_heavy(
-    arguments: list[str], write: Write
-) -> None:
-    files = {
-        "WORKSPACE": str(Path("workflows/demo/workspace.yaml").absolute()),
-        "WORKFLOW": str(write("workflow.yaml", GREETING)),
-    }
-    loopback = ["--allow-loopback"] if "WORKSPACE" in arguments else []
-    modules = imported(*(files.get(text, text) for text in arguments), *loopback)
-    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+    ]
+    for command, modules in zip(commands, imported(*commands), strict=True):
+        assert {name.partition(".")[0] for name in modules} & HEAVY == set(), command
 
 
 def test_help_imports_no_command() -> None:
-    modules = imported("--help")
+    (modules,) = imported(["--help"])
     assert modules & HEAVY == set()
     assert {name for name in modules if name.startswith("argotune.workflows.cli.")} == {
         "argotune.workflows.cli.errors",
@@ -135,10 +130,15 @@ def test_help_imports_no_command() -> None:
     }
 
 
-def imported(*arguments: str) -> set[str]:
-    """The modules that a command loads."""
+def imported(*commands: Sequence[str]) -> list[set[str]]:
+    """The modules that are loaded after each command of one process."""
     result = subprocess.run(
-        [sys.executable, "-c", IMPORTED, *arguments],
+        [
+            sys.executable,
+            "-c",
+            EACH.format("imported", "sorted(sys.modules)"),
+            json.dumps(commands),
+        ],
         env=environment(),
         capture_output=True,
         text=True,
@@ -146,9 +146,10 @@ def imported(*arguments: str) -> set[str]:
         check=False,
     )
     assert "Traceback" not in result.stderr
-    modules = set(result.stdout.split("imported:")[1].split())
-    assert "argotune.workflows.cli.main" in modules
-    return modules
+    said = re.findall("^imported: (.*)$", result.stdout, re.MULTILINE)
+    found = [set(modules.split()) for modules in said]
+    assert all("argotune.workflows.cli.main" in modules for modules in found)
+    return found
 
 
 def test_a_reader_that_leaves_is_no_failure(start: Processes) -> None:
@@ -204,22 +205,23 @@ def test_plain_text_is_without_escape_codes(
     write: Write, environ: dict[str, str], is_plain: bool
 ) -> None:
     file = write("one.yaml", workflow(shell("main", "exit 1")))
-    for command in (
-        ["run", file, "--yes"],
+    commands = [
+        ["run", str(file), "--yes"],
         ["status", "greet"],
         ["run", "--no-such-flag"],
         ["--help"],
-    ):
-        shown = on_a_terminal(command, environ)
-        assert shown
+    ]
+    *said, _ = on_a_terminal(commands, environ).split(b"ended:")
+    for command, shown in zip(commands, said, strict=True):
+        assert shown.strip()
         assert (b"\x1b" not in shown) == is_plain, command
 
 
-def on_a_terminal(command: Sequence[object], environ: Mapping[str, str]) -> bytes:
-    """What the command writes to a terminal of its own."""
+def on_a_terminal(commands: Sequence[Sequence[str]], environ: Mapping[str, str]) -> bytes:
+    """What the commands write to a terminal of their process."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "argotune.workflows.cli", *map(str, command)],
+        [sys.executable, "-c", EACH.format("ended", "()"), json.dumps(commands)],
         stdin=inside,
         stdout=inside,
         stderr=inside,
