@@ -10,6 +10,8 @@ METHOD ?= qlora
 # many are more memory than they are worth.
 WORKERS ?= --numprocesses=$(shell n=$$(($$(nproc) + 1)); echo $$((n < 8 ? n : 8))) --dist=worksteal
 export ARGOTUNE_HOME ?= $(HOME)/.argotune
+# Where it is set, as in many images, each process of the tests would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv of this machine, else one of our own in .tools.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
