@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,45 @@ import pytest
 
 from argotune.workflows.cli.remote.storage_class import DEFAULT
 from argotune.workflows.workspace import manifests
+from tests.fakes.apply import ApiServer
 from tests.fakes.kube import Cluster, serving
+from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Argotune, Processes
 from tests.workflows.cli.kubeconfig import use_kubeconfig
 
 Write = Callable[[str, str], Path]
+REGISTRY = "registry.example.org/argotune"
+INSTALL = ("install", "--images-registry", REGISTRY, "--no-digests")
+"""With the registry, which has to be named once, and without asking it for digests."""
 
 
 @pytest.fixture
 def argotune(capsys: pytest.CaptureFixture[str]) -> Argotune:
     return Argotune(capsys)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
+    """A cluster for the commands that install, with the namespace team-a."""
+    with api_server(monkeypatch, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def first_install() -> list[ApiServer]:
+    """What `installed` copies, once there is one."""
+    return []
+
+
+@pytest.fixture
+def installed(api: ApiServer, argotune: Argotune, first_install: list[ApiServer]) -> ApiServer:
+    """The cluster after the first `argotune install`, which one test runs for all."""
+    if not first_install:
+        assert argotune(*INSTALL).code == 0
+        first_install.append(copy.deepcopy(api))
+    made = copy.deepcopy(first_install[0])
+    api.objects, api.owners = made.objects, made.owners
+    return api
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.workspace.manifests import installed_values
 from tests.fakes.apply import ApiServer, Refusal
 from tests.fakes.signing import new_keys
-from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Answer, Argotune
-from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.conftest import INSTALL, REGISTRY, Write
 
 MADE = [
     "serviceaccount/argotune-step",
@@ -62,7 +60,6 @@ MADE = [
     "cronworkflow.argoproj.io/gc",
 ]
 CHECK = "check it: argotune doctor -n team-a"
-REGISTRY = "registry.example.org/argotune"
 CORE = "/api/v1/namespaces/team-a"
 ARGO = "/apis/argoproj.io/v1alpha1/namespaces/team-a"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -74,15 +71,8 @@ CLUSTER_ID = (
 NO_CA = "-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n"
 
 
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
-    with api_server(monkeypatch, tmp_path) as server:
-        yield server
-
-
 def install(argotune: Argotune, *flags: str) -> Answer:
-    """With the registry, which has to be named once, and without asking it for digests."""
-    return argotune("install", "--images-registry", REGISTRY, "--no-digests", *flags)
+    return argotune(*INSTALL, *flags)
 
 
 def outcomes(answer: Answer) -> dict[str, str]:
@@ -121,8 +111,8 @@ def test_everything_is_made_in_the_order_in_which_it_is_needed(
     assert {item["metadata"]["namespace"] for item in placed} == {"team-a"}
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_second_time_nothing_changes(argotune: Argotune, api: ApiServer) -> None:
-    install(argotune)
     before = copy.deepcopy(api.objects)
     answer = argotune("install")
     assert (answer.code, answer.err) == (0, "")
@@ -137,8 +127,8 @@ def test_a_dry_run_keeps_nothing(argotune: Argotune, api: ApiServer) -> None:
     assert api.names() == ["namespaces/team-a"]
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_change_is_told_apart(argotune: Argotune, api: ApiServer) -> None:
-    install(argotune)
     before = copy.deepcopy(api.objects)
     tried = argotune("install", "--volume-size", "7Gi", "--dry-run")
     assert [k for k, v in outcomes(tried).items() if v != "unchanged (dry run)"] == [
@@ -312,21 +302,21 @@ def test_the_identity_that_reads_the_data_stays(argotune: Argotune, api: ApiServ
     ]
 
 
+@pytest.mark.usefixtures("installed")
 def test_an_identity_that_kubectl_gave_stays(argotune: Argotune, api: ApiServer) -> None:
     role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/reads-data"}
-    install(argotune)
     api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] = dict(role)
     assert argotune("install", "--volume-size", "50Gi").code == 0
     assert api.named("serviceaccounts/argotune-dataset")["metadata"]["annotations"] == role
 
 
+@pytest.mark.usefixtures("installed")
 def test_nodes_that_runs_left_are_looked_for_where_nodes_are_made(
     argotune: Argotune, api: ApiServer
 ) -> None:
     def suspended() -> bool:
         return bool(api.named("cronworkflows/gc")["spec"]["suspend"])
 
-    install(argotune)
     assert suspended()
     argotune("install", f"--aks-cluster-id={CLUSTER_ID}")
     assert not suspended()
@@ -401,10 +391,10 @@ def test_limits_are_set_on_every_container_and_kept(argotune: Argotune, api: Api
     assert (answer.code, answer.errors) == (2, ["--limits 'often': accepted is false or true"])
 
 
+@pytest.mark.usefixtures("installed")
 def test_the_admission_policies_are_in_force_in_the_namespace_alone(
     argotune: Argotune, api: ApiServer
 ) -> None:
-    install(argotune)
     for name in ("argotune-runs-team-a", "argotune-users-team-a"):
         binding = api.named(f"validatingadmissionpolicybindings/{name}")["spec"]
         assert binding["policyName"] == name
@@ -465,6 +455,7 @@ def test_a_quota_that_the_models_exceed_is_told_with_the_flag(
     ]
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("status", "said"),
     [
@@ -475,7 +466,6 @@ def test_a_quota_that_the_models_exceed_is_told_with_the_flag(
 def test_a_claim_of_the_models_that_cannot_change_is_told_with_what_to_do(
     argotune: Argotune, api: ApiServer, status: int, said: str
 ) -> None:
-    install(argotune)
     api.refusals.append(Refusal("PATCH", "/persistentvolumeclaims/", status, said))
     (problem,) = install(argotune, "--models-size=1Gi").errors
     assert problem.startswith(
@@ -596,10 +586,10 @@ def test_who_may_not_see_the_namespace_can_still_install(
     )
 
 
+@pytest.mark.usefixtures("installed")
 def test_what_others_have_changed_is_not_overwritten_unasked(
     argotune: Argotune, api: ApiServer
 ) -> None:
-    install(argotune)
     api.put(f"{CORE}/serviceaccounts/argotune-step", {"automountServiceAccountToken": True}, "ann")
     api.put(f"{ARGO}/workflowtemplates/finetune", {"spec": {"onExit": "mine"}}, "bob")
     before = copy.deepcopy(api.objects)
@@ -616,8 +606,8 @@ def test_what_others_have_changed_is_not_overwritten_unasked(
     assert api.named("serviceaccounts/argotune-step")["automountServiceAccountToken"] is False
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_schedule_that_somebody_resumed_stays(argotune: Argotune, api: ApiServer) -> None:
-    install(argotune)
     resumed = {"kind": "CronWorkflow", "spec": {"suspend": False}}
     api.put(f"{ARGO}/cronworkflows/gc", resumed, "kubectl-edit")
     answer = argotune("install")
@@ -630,11 +620,11 @@ def test_a_schedule_that_somebody_resumed_stays(argotune: Argotune, api: ApiServ
     assert api.named("cronworkflows/gc")["spec"]["suspend"] is True
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("is_filled_in", [False, True])
 def test_the_sample_schedule_of_an_older_version_goes_unless_somebody_filled_it_in(
     argotune: Argotune, api: ApiServer, is_filled_in: bool
 ) -> None:
-    install(argotune)
     labels = {"app.kubernetes.io/managed-by": MANAGER}
     sample = {"kind": "CronWorkflow", "metadata": {"labels": labels}, "spec": {"suspend": True}}
     api.put(f"{ARGO}/cronworkflows/retrain", sample, MANAGER)
@@ -697,12 +687,12 @@ def test_a_claim_is_left_alone_until_it_is_spoken_of(argotune: Argotune, api: Ap
     }
 
 
+@pytest.mark.usefixtures("installed")
 def test_what_an_older_version_installed_goes(argotune: Argotune, api: ApiServer) -> None:
     ours = {"app.kubernetes.io/managed-by": "argotune-install"}
     old = {"metadata": {"labels": ours}}
     of_here = {"metadata": {"labels": {**ours, "argotune.dev/namespace": "team-a"}}}
     of_there = {"metadata": {"labels": {**ours, "argotune.dev/namespace": "team-b"}}}
-    install(argotune)
     api.put(f"{ARGO}/workflowtemplates/old", old, "argotune-install")
     api.put(f"{ARGO}/workflowtemplates/a-copy", old, "kubectl")
     api.put(f"{RBAC}/clusterroles/old-here", of_here, "argotune-install")

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.apply import ApiServer, Refusal
-from tests.workflows.cli.api import RESTRICTED, api_server
+from tests.workflows.cli.api import RESTRICTED
 from tests.workflows.cli.cluster_workflows import cron_of
 from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.conftest import INSTALL
 
 CORE = "/api/v1/namespaces/team-a"
 ARGO = "/apis/argoproj.io/v1alpha1/namespaces/team-a"
-INSTALL = ("install", "--images-registry", "registry.example.org/argotune", "--no-digests")
 OURS = {"app.kubernetes.io/part-of": "argotune"}
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argotune: Argotune) -> Iterator[ApiServer]:
+def api(installed: ApiServer) -> ApiServer:
     """With an installation in team-a."""
-    with api_server(monkeypatch, tmp_path) as server:
-        assert argotune(*INSTALL).code == 0
-        yield server
+    return installed
 
 
 def add_run(api: ApiServer, name: str, *, completed: bool, **fields: Any) -> None:

@@ -14,17 +14,10 @@ import yaml
 from tests.fakes import registry as fake
 from tests.fakes.apply import ApiServer
 from tests.fakes.tls import self_signed, server_context
-from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.step_images import STEPS, TAG, push
 
 ANNOTATION = "argotune.dev/installed"
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
-    with api_server(monkeypatch, tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
