@@ -19,9 +19,8 @@ class KeepAlive(BaseHTTPRequestHandler):
     and a thread for each request take longer than the answer."""
 
     protocol_version = "HTTP/1.1"
-    # Head and body in one segment: two would wait for the client's delayed acknowledgement.
+    # Head and body in one segment.
     wbufsize = -1
-    disable_nagle_algorithm = True
 
 
 class _Server(ThreadingHTTPServer):
@@ -61,6 +60,8 @@ def listening(
     **attributes: object,
 ) -> Iterator[int]:
     """Serve with a handler that has these attributes; gives the port."""
+    # A body behind its head would wait 40 ms for the client's delayed acknowledgement.
+    attributes = {"disable_nagle_algorithm": True, **attributes}
     server = _Server(address, type("Handler", (handler,), attributes))
     if tls is not None:
         # The handshake is the handler's thread's: who never begins it holds up nobody else.
