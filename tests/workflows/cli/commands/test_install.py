@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from argotune.presets.loader import PRESETS_DIR
+from argotune.steps.common.yaml_limits import SafeLoader
 from argotune.steps.provenance.keys import line_of
 from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.workspace.manifests import installed_values
@@ -783,7 +784,7 @@ def test_the_yaml_is_what_is_installed(
     answer = install(argotune, *flags, "--output", "yaml")
     assert (answer.code, answer.err) == (0, "")
     assert len(api.requests) == requests
-    documents = list(yaml.safe_load_all(answer.out))
+    documents = list(yaml.load_all(answer.out, Loader=SafeLoader))
     assert len(documents) == len(MADE)
     installed = [
         {**item, "metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
@@ -805,7 +806,7 @@ def test_the_yaml_for_an_administrator_of_the_namespace(argotune: Argotune) -> N
     answer = install(
         argotune, "-n", "new", "--create-namespace", "--no-cluster-roles", "--output", "yaml"
     )
-    kinds = [item["kind"] for item in yaml.safe_load_all(answer.out)]
+    kinds = [item["kind"] for item in yaml.load_all(answer.out, Loader=SafeLoader)]
     assert kinds[0] == "Namespace"
     assert not {"ClusterRole", "ClusterRoleBinding"} & {*kinds}
 

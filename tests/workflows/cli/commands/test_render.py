@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hera.workflows import models
 
+from argotune.steps.common.yaml_limits import SafeLoader
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace.manifests import parameters_of, template
 from tests.fakes.kube import Cluster
@@ -36,7 +37,7 @@ SECRET_URLS = "https://example.com/a.parquet?sig=hunter2"
 
 def documents(text: str) -> dict[str, dict[str, Any]]:
     """The printed documents by kind."""
-    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+    return {document["kind"]: document for document in yaml.load_all(text, Loader=SafeLoader)}
 
 
 def argo_object(text: str) -> dict[str, Any]:

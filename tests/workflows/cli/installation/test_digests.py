@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.steps.common.yaml_limits import SafeLoader
 from tests.fakes import registry as fake
 from tests.fakes.apply import ApiServer
 from tests.fakes.tls import self_signed, server_context
@@ -177,7 +178,7 @@ def test_printed_objects_name_them_too(argotune: Argotune, registry: fake.Regist
     )
     templates = [
         item
-        for item in yaml.safe_load_all(answer.out)
+        for item in yaml.load_all(answer.out, Loader=SafeLoader)
         if (item["kind"], item["metadata"]["name"]) == ("WorkflowTemplate", "finetune")
     ]
     assert [images_in(item) for item in templates] == [by_digest(registry, digests)]
