@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -58,6 +60,11 @@ COMMANDS = {
 }
 """The text of `--help` for each."""
 
+NAME = "argotune"
+KUBECTL_NAME = "kubectl argotune"
+"""As whom the command speaks where kubectl calls it as its plugin."""
+_COMPLETE_VARIABLE = f"_{NAME.upper()}_COMPLETE"
+"""Variable by which typer is asked for completions."""
 _HELP = """Fine-tune open language models on your own Kubernetes, or try it all on this machine.
 
 FILE is a Kaito Workspace; `run` takes any Argo Workflow too.
@@ -120,7 +127,6 @@ app = typer.Typer(
     help=_HELP,
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -165,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        app(arguments, prog_name="argotune")
+        app(arguments, prog_name=_own_name(arguments), complete_var=_COMPLETE_VARIABLE)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     except Exception as error:
@@ -174,6 +180,28 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         return _say(known.problems, known.exit_code)
     return 0
+
+
+def complete_for_kubectl() -> NoReturn:
+    """Print what completes the arguments, as kubectl asks the program kubectl_complete-PLUGIN.
+
+    The last argument is what is incomplete. kubectl takes the lines, or else names of files.
+    """
+    words = [NAME, *sys.argv[1:]]
+    os.environ |= {
+        _COMPLETE_VARIABLE: "complete_bash",
+        "COMP_WORDS": shlex.join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    main([])
+
+
+def _own_name(arguments: Sequence[str] | None) -> str:
+    """Return the name in the usage text; a script for completion is always that of `argotune`."""
+    given = sys.argv[1:] if arguments is None else arguments
+    is_of_kubectl = Path(sys.argv[0]).name.startswith("kubectl")
+    is_about_completion = any(each.endswith("-completion") for each in given)
+    return KUBECTL_NAME if is_of_kubectl and not is_about_completion else NAME
 
 
 def _flush() -> int:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import approval as local_approval
 from argotune.workflows.cli.remote import approval as cluster_approval
@@ -19,7 +20,11 @@ from argotune.workflows.cli.where import (
 app = typer.Typer(add_completion=False)
 
 _Name = Annotated[
-    str, typer.Argument(help="Name of a workspace, which means its run that waits, or of a run.")
+    str,
+    typer.Argument(
+        help="Name of a workspace, which means its run that waits, or of a run.",
+        autocompletion=run_names,
+    ),
 ]
 _Reason = Annotated[str, typer.Option(metavar="TEXT", help="Kept with the answer.")]
 

@@ -16,6 +16,7 @@ import typer
 from argotune.steps.contracts.client_keys import read_keys
 from argotune.steps.contracts.services import KEYS, is_alive, read_service
 from argotune.workflows.cli.chat_client import Served, models_of
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.conversation import Conversation, show_answers
 from argotune.workflows.cli.errors import INTERRUPTED, CliError, InputError
@@ -39,7 +40,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def chat(
-    name: Annotated[str, typer.Argument(help="Name of the workspace, which is its service's.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the workspace, which is its service's.", autocompletion=run_names
+        ),
+    ],
     prompt: Annotated[
         str | None,
         typer.Argument(

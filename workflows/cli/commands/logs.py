@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from argotune.workflows.cli import options
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local.runs import LocalRun, find_run
@@ -33,7 +34,11 @@ _POLL_SECONDS = 0.2
 @app.command()
 def logs(
     name: Annotated[
-        str, typer.Argument(help="Name of a workspace, which means its newest run, or of a run.")
+        str,
+        typer.Argument(
+            help="Name of a workspace, which means its newest run, or of a run.",
+            autocompletion=run_names,
+        ),
     ],
     step: Annotated[str | None, typer.Argument(help="Only this step, e.g. tune.")] = None,
     follow: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from argotune.steps.contracts.measured import NodeUse
 from argotune.steps.contracts.report import Files, collect
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import home
@@ -44,6 +45,7 @@ def report(
         str,
         typer.Argument(
             metavar="NAME|IMAGE",
+            autocompletion=run_names,
             help="Name of a workspace or a run, or an adapter's image, REGISTRY/REPOSITORY:TAG.",
         ),
     ],

@@ -16,6 +16,7 @@ from argotune.steps.contracts.services import (
     names_of_running,
 )
 from argotune.workflows.cli import options
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.disk import Entry, entries, older_than, remove, size
@@ -38,7 +39,8 @@ _GOING_ON = ("Running", "Pending")
 @app.command()
 def rm(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names of runs.", metavar="[RUN]...")
+        list[str] | None,
+        typer.Argument(help="Names of runs.", metavar="[RUN]...", autocompletion=run_names),
     ] = None,
     age: Annotated[
         str | None,

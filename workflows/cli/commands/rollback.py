@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from argotune.workflows.cli import options
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import rollback as local
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
@@ -24,7 +25,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def rollback(
-    name: Annotated[str, typer.Argument(help="Name of the workspace, which is its service's.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the workspace, which is its service's.", autocompletion=run_names
+        ),
+    ],
     version: Annotated[
         str | None,
         typer.Argument(

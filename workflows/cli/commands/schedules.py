@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from argotune.workflows.cli import options
+from argotune.workflows.cli.completion import schedule_names
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.overrides import with_overrides
 from argotune.workflows.cli.remote import schedules as remote
@@ -21,7 +22,10 @@ from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE, with_time_pr
 
 app = typer.Typer(add_completion=False)
 
-_Name = Annotated[str, typer.Argument(help="Name of a workspace, or of its schedule.")]
+_Name = Annotated[
+    str,
+    typer.Argument(help="Name of a workspace, or of its schedule.", autocompletion=schedule_names),
+]
 _Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Default: kubectl's current one.")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import start as local_start
 from argotune.workflows.cli.remote import watching
@@ -25,7 +26,8 @@ def start(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of a workspace; here also of a run, which means that run's adapter."
+            help="Name of a workspace; here also of a run, which means that run's adapter.",
+            autocompletion=run_names,
         ),
     ],
     namespace: NamespaceOption = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import status as local_status
@@ -26,7 +27,8 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a workspace, which means its newest run, of a run, or a schedule."
+            help="Name of a workspace, which means its newest run, of a run, or a schedule.",
+            autocompletion=run_names,
         ),
     ] = None,
     output: OutputOption = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from argotune.workflows.cli import options
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import stop as local_stop
@@ -31,6 +32,7 @@ def stop(
         typer.Argument(
             help="Names of workspaces, each meaning its newest run, or of runs.",
             metavar="[NAME]...",
+            autocompletion=run_names,
         ),
     ] = None,
     everything: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from argotune.steps.registry.versions import list_versions, repository_of
+from argotune.workflows.cli.completion import run_names
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, read_both
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
@@ -29,6 +30,7 @@ def versions(
         str,
         typer.Argument(
             metavar="NAME|IMAGE",
+            autocompletion=run_names,
             help="Name of a workspace, or the repository of its adapters: REGISTRY/REPOSITORY or"
             " oci:DIRECTORY.",
         ),
