@@ -106,4 +106,5 @@ def begun(request: pytest.FixtureRequest) -> None:
 
 
 def _new_name() -> str:
-    return f"argotune-e2e-{secrets.token_hex(3)}"
+    # With a letter first: as a label's value in YAML, 6170e7 is a number.
+    return f"argotune-e2e-n{secrets.token_hex(3)}"
