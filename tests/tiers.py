@@ -28,6 +28,7 @@ AREAS = {
     "workflows/engine/": "shard2",
     "tests/workflows/engine/cases/": "shard2",
     "images/": "shard3",
+    "workflows/operator/": "shard4",
 }
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
 _ROOT = Path(__file__).parent.parent

@@ -12,12 +12,14 @@ from argotune.workflows.cli.completion import schedule_names
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.overrides import with_overrides
 from argotune.workflows.cli.remote import schedules as remote
+from argotune.workflows.cli.remote.applied import annotate_applied
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import plan_for_cluster
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.schedules import Schedule, schedules_table
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
+from argotune.workflows.workspace.operator_annotations import SUSPEND
 from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE, with_time_problems
 
 app = typer.Typer(add_completion=False)
@@ -92,8 +94,17 @@ def schedules(namespace: _Namespace = None, context: _Context = None) -> None:
 
 @app.command()
 def pause(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
-    """Pause a schedule: it begins no runs until it is resumed. One that goes on is not stopped."""
+    """Pause a schedule: it begins no runs until it is resumed. One that goes on is not stopped.
+
+    Of a Workspace that was applied with kubectl, by its name, the run waits too.
+    """
     cluster = connect(namespace, context)
+    if annotate_applied(cluster, name, SUSPEND, "true"):
+        print(f"workspace.kaito.sh/{name} suspended in namespace {cluster.namespace}")
+        print(
+            "the operator begins no run of it, has the one that goes on wait, pauses its schedule"
+        )
+        return
     _print_changed(cluster, remote.pause(cluster, name), "paused")
 
 
@@ -101,6 +112,9 @@ def pause(name: _Name, namespace: _Namespace = None, context: _Context = None) -
 def resume(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
     """Resume a paused schedule. The runs that it missed are not made up for."""
     cluster = connect(namespace, context)
+    if annotate_applied(cluster, name, SUSPEND, None):
+        print(f"workspace.kaito.sh/{name} resumed in namespace {cluster.namespace}")
+        return
     _print_changed(cluster, remote.resume(cluster, name), "resumed")
 
 

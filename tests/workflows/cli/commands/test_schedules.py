@@ -348,3 +348,22 @@ def test_an_unknown_name_is_answered_with_the_known_ones(argotune: Argotune, mad
     assert answer.errors == [
         "'other': no schedule or workspace with one in namespace team-a; there is none"
     ]
+
+
+def test_a_workspace_that_was_applied_is_suspended_by_the_operator(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    metadata = {"name": "phi", "namespace": "team-a", "finalizers": ["argotune.dev/operator"]}
+    cluster.put({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": metadata})
+
+    def annotations() -> dict[str, str]:
+        found = cluster.objects["Workspace", "team-a", "phi"]["metadata"]
+        return dict(found["annotations"])
+
+    paused = argotune("pause", "phi", "-n", "team-a")
+    assert (paused.code, paused.err) == (0, "")
+    assert paused.out.startswith("workspace.kaito.sh/phi suspended in namespace team-a\n")
+    assert annotations() == {"argotune.dev/suspend": "true"}
+    resumed = argotune("resume", "phi", "-n", "team-a")
+    assert resumed.out == "workspace.kaito.sh/phi resumed in namespace team-a\n"
+    assert annotations() == {}
