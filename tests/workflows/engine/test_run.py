@@ -643,6 +643,31 @@ def test_a_step_that_is_given_the_record_reads_all_before_it(
     assert output(json.loads(seen.read_text()), "[0].first", "out") == "hi"
 
 
+def test_the_expression_of_a_hook_does_not_know_its_steps_outputs(tmp_path: Path) -> None:
+    """Argo 4.0.2 ends the run with Error; only the hook's arguments may name them."""
+    workflow = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    dag:
+      tasks:
+      - name: seven
+        template: seven
+        hooks: {exit: {template: ok, expression: 'tasks.seven.outputs.parameters.out == "7"'}}
+  - name: seven
+    outputs: {parameters: [{name: out, valueFrom: {path: /tmp/out}}]}
+    container: {image: busybox, command: [sh, -c, echo 7 > /tmp/out]}
+  - name: ok
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+    )
+    assert workflow["status"]["phase"] == "Error"
+    message = node(workflow, ".seven")["message"]
+    assert message.startswith("wf.seven.onExit: failed to evaluate 'tasks.seven.outputs.")
+
+
 def test_a_refused_run_leaves_no_directory(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
         run_spec("  entrypoint: none\n  templates: [{name: main, dag: {tasks: []}}]\n", tmp_path)

@@ -56,7 +56,8 @@ def run_step_hook(
 ) -> bool:
     """Run a step's exit hook once the step has completed; return False until the hook has ended.
 
-    The hook has the variables of the step (`known`) and, under `prefix`, the step's results. Raises
+    The hook has the variables of the step (`known`) and, under `prefix`, the step's status; its
+    arguments have the step's outputs too, and its expression does not, as on Argo. Raises
     TemplateError.
     """
     run = executor.run
@@ -67,7 +68,7 @@ def run_step_hook(
         f"{prefix}.outputs.parameters.{parameter['name']}": parameter.get("value", "")
         for parameter in run.state.result_node(node).output_parameters
     }
-    variables = {**known, **own, f"{prefix}.status": str(node.phase)}
+    variables = {**known, f"{prefix}.status": str(node.phase)}
     try:
         expression = hook.get("expression")
         if expression and not evaluate_bool(expression, run.scope(variables).environment()):
@@ -77,7 +78,7 @@ def run_step_hook(
                 f"{node.name}.onExit",
                 Caller.of(hook, ""),
                 base,
-                _arguments(run, hook, variables),
+                _arguments(run, hook, {**variables, **own}),
                 Place(boundary_id=node.boundary_id, hooked=True, on_exit=True),
             )
         )
