@@ -248,7 +248,7 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
     node = f"e2e-gpu-{suffix}"
     with gpu_node(node, f"argotune-e2e={suffix}") as selector:
         logins = [doubles.registry_login(cluster.namespace)]
-        private = _private_registry()
+        private = private_registry()
         authority = doubles.make_certificates(directory, cluster.namespace)
         if private is not None:
             logins.append(private)
@@ -339,7 +339,7 @@ def _install(cluster: Cluster, authority: Path, registries: Sequence[str]) -> No
     cluster.kubectl("patch", "cronworkflow", "gc", "--type=merge", f"--patch={suspended}")
 
 
-def _private_registry() -> Login | None:
+def private_registry() -> Login | None:
     """The cluster's own registry, that its nodes pull from with a login, where it has one."""
     host = os.environ.get("CLUSTER_REGISTRY")
     if not host:
