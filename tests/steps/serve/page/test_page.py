@@ -114,6 +114,7 @@ def test_the_button_ends_an_answer(opened: Open, engine: FakeEngine) -> None:
 def test_the_card_is_beside_the_conversation(opened: Open) -> None:
     page = opened()
     page.until("!document.getElementById('curve').hidden")
+    assert page.texts("#about") == ["About demo"]
     assert page.texts("dt, dd") == ["image digest", "sha256:i", "data digest", "sha256:d"]
     held_out = page.value("document.querySelector('polyline.held').getAttribute('points')")
     assert len(held_out.split()) == len(CARD.held_out_loss)
