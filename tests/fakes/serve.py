@@ -3,7 +3,8 @@
     python -m tests.fakes.serve --mode=MODE --model-dir=... --adapter-dir=... --name=... ...
 
 MODE is well, crash (ends after a message), mute (never lists the adapter), broken (lists it,
-and answers a question with 500), or picky (takes no adapter of --adapters-dir).
+and answers a question with 500), picky (takes no adapter of --adapters-dir), joined
+(lists another adapter too), or untrained (its model is the base).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_known():
             return
         name = "another" if self.flags.mode == "mute" else self.flags.name
-        self._answer(200, {"object": "list", "data": [{"id": name}, {"id": BASE}]})
+        parent = {} if self.flags.mode == "untrained" else {"parent": BASE}
+        joined = [{"id": "joined", **parent}] if self.flags.mode == "joined" else []
+        data = [{"id": name, **parent}, *joined, {"id": BASE}]
+        self._answer(200, {"object": "list", "data": data})
 
     def do_POST(self) -> None:
         if not self._is_known():

@@ -83,9 +83,13 @@ def stream(served: Served, messages: Sequence[dict[str, str]], **options: Any) -
     return Streamed(_pieces(served, body, ending), ending)
 
 
-def models_of(served: Served) -> list[str]:
-    """List the names of the models that it serves, the tuned one first."""
-    return [str(model["id"]) for model in _request(served, "GET", "/v1/models")["data"]]
+def models_of(served: Served) -> dict[str, str | None]:
+    """Map the names of the models that it serves to their base models, its own model first.
+
+    A base model has none.
+    """
+    models = _request(served, "GET", "/v1/models")["data"]
+    return {str(model["id"]): model.get("parent") for model in models}
 
 
 def _pieces(served: Served, body: dict[str, Any], ending: Ending) -> Iterator[str]:

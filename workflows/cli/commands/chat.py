@@ -59,6 +59,10 @@ def chat(
     compare: Annotated[
         bool, typer.Option("--compare", help="Ask the base model and the tuned one.")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Another model of the service, such as an adapter that it has by name."),
+    ] = None,
     system: Annotated[
         str | None, typer.Option(help="System message, which the conversation begins with.")
     ] = None,
@@ -76,12 +80,14 @@ def chat(
     """Ask the model that a run deployed, on this machine or on a cluster."""
     if base and compare:
         raise InputError("--base, --compare: give one; --compare asks the base model too")
+    if base and model is not None:
+        raise InputError("--base, --model: give one; both name what is asked")
     cluster = chosen_cluster(namespace, context, on_cluster)
     served = service_of(cluster, name)
     options = _options(temperature=temperature, max_completion_tokens=max_new_tokens)
     conversations = [
-        Conversation(served, title, {**options, "model": model}, system)
-        for title, model in _models(served, base=base, compare=compare)
+        Conversation(served, title, {**options, "model": asked}, system)
+        for title, asked in _models(served, model, base=base, compare=compare)
     ]
     if prompt is None and sys.stdin.isatty():
         _converse(conversations)
@@ -100,9 +106,9 @@ def service_of(cluster: Cluster | None, name: str) -> Served:
 def base_model(served: Served) -> str:
     """Return the name of the base model that a service serves. Raises CliError without one."""
     models = models_of(served)
-    others = [model for model in models if model != served.name]
-    base = served.base or next(iter(others), "")
-    if base not in others:
+    bases = [name for name, parent in models.items() if not parent and name != served.name]
+    base = served.base or models.get(served.name) or next(iter(bases), "")
+    if base not in bases:
         raise CliError(
             f"{served.endpoint}: does not serve the base model {base}; it serves"
             f" {', '.join(models)}"
@@ -110,10 +116,26 @@ def base_model(served: Served) -> str:
     return base
 
 
-def _models(served: Served, *, base: bool, compare: bool) -> list[tuple[str, str]]:
+def _models(
+    served: Served, model: str | None, *, base: bool, compare: bool
+) -> list[tuple[str, str]]:
     """List the title and the name of each model that is asked."""
-    asked = [("base", base_model(served))] if base or compare else []
-    return asked if base else [*asked, ("tuned", served.name)]
+    if base:
+        return [("base", base_model(served))]
+    asked = (model or "tuned", model or served.name)
+    return [("base", _base_beside(served, asked[1])), asked] if compare else [asked]
+
+
+def _base_beside(served: Served, model: str) -> str:
+    """Return the base model, to compare another one with. Raises InputError for the base itself."""
+    models = models_of(served)
+    tuned = [name for name, parent in models.items() if parent]
+    if model in models and model not in tuned:
+        raise InputError(
+            f"--compare: {model} is the base model itself; "
+            + (f"name an adapter by --model: {', '.join(tuned)}" if tuned else "it has no adapter")
+        )
+    return base_model(served)
 
 
 def _options(**given: Any) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _stop_service(here: Home, name: str) -> bool:
         )
         return True
     if joined := joined_to(here.services_dir, name):
-        print(f"service {name}: {', '.join(joined)} joined it, and are back when it is started")
+        print(f"service {name}: {', '.join(joined)} joined it; all are back when it is started")
     print(f"service {name}: stopped; `argotune start {name}` starts it again")
     return True
 

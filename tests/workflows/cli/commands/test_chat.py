@@ -107,6 +107,15 @@ def test_base_asks_the_base_model(argotune: Argotune, serve: Serve) -> None:
     assert (answer.code, answer.out) == (0, f"Who are you? asked of {BASE}\n")
 
 
+def test_an_adapter_that_joined_the_service_is_not_its_base(
+    argotune: Argotune, serve: Serve
+) -> None:
+    """As on a cluster, where nothing but the server tells the base."""
+    serve("my-model", mode="joined", model="")
+    answer = argotune("chat", "my-model", "Who?", "--base")
+    assert (answer.code, answer.out) == (0, f"Who? asked of {BASE}\n")
+
+
 def test_a_base_model_that_is_not_served(argotune: Argotune, serve: Serve) -> None:
     serve("my-model", model="microsoft/phi-4")
     answer = argotune("chat", "my-model", "Who are you?", "--base")
@@ -177,6 +186,30 @@ def test_compare_asks_both_models(argotune: Argotune, serve: Serve) -> None:
     assert (answer.code, answer.out) == (0, f"base:\nWho? asked of {BASE}\ntuned:\nWho?  MODEL\n")
     answer = argotune("chat", "my-model", "Who?", "--compare", "--base")
     assert answer.errors == ["--base, --compare: give one; --compare asks the base model too"]
+
+
+def test_a_service_without_training_has_nothing_to_compare(
+    argotune: Argotune, serve: Serve
+) -> None:
+    serve("assistants", mode="untrained")
+    answer = argotune("chat", "assistants", "Who?", "--compare")
+    assert (answer.code, answer.errors) == (
+        2,
+        ["--compare: assistants is the base model itself; it has no adapter"],
+    )
+
+
+def test_a_model_of_the_service_is_asked_by_its_name(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    assert argotune("chat", "my-model", "Who?", "--model", BASE).out == f"Who? asked of {BASE}\n"
+    answer = argotune("chat", "my-model", "Who?", "--model", "my-model", "--compare")
+    assert answer.out == f"base:\nWho? asked of {BASE}\nmy-model:\nWho?  MODEL\n"
+    answer = argotune("chat", "my-model", "Who?", "--compare", "--model", BASE)
+    assert answer.errors == [
+        f"--compare: {BASE} is the base model itself; name an adapter by --model: my-model"
+    ]
+    answer = argotune("chat", "my-model", "Who?", "--base", "--model", BASE)
+    assert answer.errors == ["--base, --model: give one; both name what is asked"]
 
 
 def test_a_conversation_on_a_terminal(serve: Serve) -> None:
