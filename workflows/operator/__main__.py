@@ -26,7 +26,7 @@ from argotune.workflows.operator.election import Election
 from argotune.workflows.operator.queue import WorkQueue
 from argotune.workflows.operator.reconcile import Reconciler
 from argotune.workflows.operator.seen import Seen
-from argotune.workflows.operator.watching import fill, registry_of, settings
+from argotune.workflows.operator.watching import Watcher, fill, registry_of, settings
 
 # The name of a module that is run is __main__.
 _LOGGER = logging.getLogger("argotune.operator")
@@ -131,7 +131,7 @@ async def _lead(
     )
     try:
         await kopf.operator(
-            registry=registry_of(seen, queue),
+            registry=registry_of(Watcher(seen, queue)),
             settings=settings(),
             # Unless given, it is made of the user's name, and in a container the user has none.
             identity=cast("Any", platform.node()),

@@ -6,8 +6,8 @@ and the reconciliation looks at what is, not at what has changed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import kopf
 
@@ -20,7 +20,6 @@ from argotune.workflows.operator.seen import Key, Seen
 
 Event = Mapping[str, Any]
 """Of a watch: type (None for what was there before) and object."""
-Handler = TypeVar("Handler", bound=Callable[..., Awaitable[None]])
 _DELETED = "DELETED"
 
 
@@ -35,41 +34,58 @@ def fill(seen: Seen, kube: Kube, namespace: str | None) -> None:
         seen.put_service(deployment)
 
 
-def registry_of(seen: Seen, queue: WorkQueue) -> kopf.OperatorRegistry:
-    """Build the handlers."""
-    registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(kopf.login_via_client)
+class Watcher:
+    """Remembers what a watch tells, and queues the Workspaces that it is about."""
 
-    @_on_event("Workspace", registry)
-    async def workspace(event: Event, **_: Any) -> None:
+    def __init__(self, seen: Seen, queue: WorkQueue) -> None:
+        self._seen = seen
+        self._queue = queue
+
+    async def workspace(self, event: Event, **_: Any) -> None:
+        """Look at a Workspace whole, where more of it has changed than its status."""
         if event["type"] == _DELETED:
-            seen.drop_workspace(event["object"])
+            self._seen.drop_workspace(event["object"])
             return
-        # kopf takes kind and version from the list, whose items have none.
+        # The items of a list have neither version nor kind.
         kind = kind_of("Workspace")
         api_version = f"{kind.group}/{kind.version}"
         found = {"apiVersion": api_version, "kind": kind.name, **event["object"]}
-        before = seen.workspaces.get((found["metadata"]["namespace"], found["metadata"]["name"]))
-        key = seen.put_workspace(found)
-        if before is None or _is_of_person(before, found):
-            queue.add(key, whole=True)
+        metadata = found["metadata"]
+        before = self._seen.workspaces.get((metadata["namespace"], metadata["name"]))
+        key = self._seen.put_workspace(found)
+        if before is None or _without_status(before) != _without_status(found):
+            self._queue.add(key, whole=True)
 
-    @_on_event("Workflow", registry, labels={WORKSPACE_LABEL: kopf.PRESENT})
-    async def run(event: Event, **_: Any) -> None:
-        change = seen.drop_run if event["type"] == _DELETED else seen.put_run
-        _queue_known(queue, seen, [change(event["object"])])
+    async def run(self, event: Event, **_: Any) -> None:
+        """Look at the Workspace of a run."""
+        change = self._seen.drop_run if event["type"] == _DELETED else self._seen.put_run
+        self._queue_known([change(event["object"])])
 
-    @_on_event("Deployment", registry, labels=dict(_labels(SERVICES)))
-    async def service(event: Event, **_: Any) -> None:
-        change = seen.drop_service if event["type"] == _DELETED else seen.put_service
-        _queue_known(queue, seen, change(event["object"]))
+    async def service(self, event: Event, **_: Any) -> None:
+        """Look at the Workspaces of a service."""
+        change = self._seen.drop_service if event["type"] == _DELETED else self._seen.put_service
+        self._queue_known(change(event["object"]))
 
-    @_on_event("ConfigMap", registry)
-    async def config_map(event: Event, **_: Any) -> None:
+    async def config_map(self, event: Event, **_: Any) -> None:
+        """Look at the Workspaces that name the ConfigMap whole."""
         metadata = event["object"]["metadata"]
-        for key in seen.keys_with_config_map(metadata["namespace"], metadata["name"]):
-            queue.add(key, whole=True)
+        for key in self._seen.keys_with_config_map(metadata["namespace"], metadata["name"]):
+            self._queue.add(key, whole=True)
 
+    def _queue_known(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            if key in self._seen.workspaces:
+                self._queue.add(key)
+
+
+def registry_of(watcher: Watcher) -> kopf.OperatorRegistry:
+    """Build kopf's handlers."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf.login_via_client)
+    _on_event("Workspace", registry)(watcher.workspace)
+    _on_event("Workflow", registry, labels={WORKSPACE_LABEL: kopf.PRESENT})(watcher.run)
+    _on_event("Deployment", registry, labels=dict(_labels(SERVICES)))(watcher.service)
+    _on_event("ConfigMap", registry)(watcher.config_map)
     return registry
 
 
@@ -83,14 +99,9 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-def _on_event(
-    kind: str, registry: kopf.OperatorRegistry, **filters: Any
-) -> Callable[[Handler], Handler]:
+def _on_event(kind: str, registry: kopf.OperatorRegistry, **filters: Any) -> Any:
     found = kind_of(kind)
-    decorator: Any = kopf.on.event(
-        found.group, found.version, found.plural, registry=registry, **filters
-    )
-    return cast("Callable[[Handler], Handler]", decorator)
+    return kopf.on.event(found.group, found.version, found.plural, registry=registry, **filters)
 
 
 def _labels(selector: str) -> Iterable[tuple[str, str]]:
@@ -99,18 +110,8 @@ def _labels(selector: str) -> Iterable[tuple[str, str]]:
         yield name, text
 
 
-def _queue_known(queue: WorkQueue, seen: Seen, keys: Iterable[Key]) -> None:
-    for key in keys:
-        if key in seen.workspaces:
-            queue.add(key)
-
-
-def _is_of_person(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether more than the status has changed, which only the operator writes."""
-    return _without_status(before) != _without_status(after)
-
-
 def _without_status(workspace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what others than the operator write."""
     ignored = ("resourceVersion", "managedFields")
     metadata = {name: it for name, it in workspace["metadata"].items() if name not in ignored}
     return {**{n: it for n, it in workspace.items() if n != "status"}, "metadata": metadata}
