@@ -9,6 +9,7 @@ import pytest
 from argotune.steps.cluster.errors import ApiError
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER
+from argotune.workflows.workspace import manifests
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import step
 from tests.workflows.cli.status import node
@@ -291,3 +292,19 @@ def test_the_status_follows_the_run(acting: Acting) -> None:
         f"run {run['metadata']['name']}: Failed: child 'x' failed",
     )
     assert "progress" not in acting.own
+
+
+def test_a_workspace_that_serves_without_training_runs_the_template_of_services(
+    acting: Acting, cluster: Cluster
+) -> None:
+    served = manifests.template(name="serve")
+    cluster.put({**served, "metadata": {**served["metadata"], "namespace": NAMESPACE}})
+    inference = {"preset": {"name": "phi-4"}}
+    acting.apply({"tuning": None, "inference": inference})
+    acting.look()
+    (run,) = acting.runs
+    assert run["spec"]["workflowTemplateRef"] == {"name": "serve"}
+    acting.annotate(schedule="@daily")
+    acting.look()
+    assert "argotune.dev/schedule: is about training" in acting.condition("Planned")[2]
+    assert len(acting.runs) == 1
