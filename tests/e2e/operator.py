@@ -15,9 +15,8 @@ from typing import Any
 
 import httpx
 
-from argotune.workflows.cli.installation.objects import MANAGER
-from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.workspace.manifests import template
+from argotune.workflows.cli.installation.objects import MANAGED_BY, MANAGER
+from argotune.workflows.workspace.manifests import read_rendered, template
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 
 API = "kaito.sh/v1beta1"
@@ -67,8 +66,12 @@ def define_workspaces() -> None:
         ["kubectl", "get", "crd", CRD], capture_output=True, timeout=60, check=False
     )
     if there.returncode != 0:
-        file = RENDERED_DIR / "workspace-crd.yaml"
-        run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", str(file))
+        (document,) = read_rendered("workspace-crd")
+        metadata = document["metadata"]
+        # By the label and the field manager an installation knows it as its own.
+        labels = {**metadata["labels"], MANAGED_BY: MANAGER}
+        text = json.dumps({**document, "metadata": {**metadata, "labels": labels}})
+        run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", text=text)
     run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{CRD}")
 
 

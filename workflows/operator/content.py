@@ -40,7 +40,8 @@ def config_map_of(workspace: Object) -> tuple[str, str] | None:
 def content_digest(workspace: Object, config: str | None) -> str:
     """Return a digest of all that a run of the Workspace is made of; `config` is the ConfigMap's.
 
-    Labels are not part of it: tools that apply Workspaces change theirs with each release.
+    Labels are not part of it: tools that apply Workspaces change theirs with each release. Whoever
+    changes how it is computed has every Workspace of every installation run again.
     """
     content = {
         "config": config,

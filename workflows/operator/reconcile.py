@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
-from argotune.steps.common.errors import StepError
+from argotune.steps.common.errors import StepError, TransientError
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER, is_chosen, is_held
 from argotune.workflows.cli.remote.api_errors import ClusterError
@@ -73,11 +73,13 @@ class Reconciler:
             return None
         try:
             return self._reconcile(key, workspace, whole=whole)
-        except (StepError, CliError):
+        except (StepError, CliError) as error:
+            if not _may_pass(error):
+                self._warn(workspace, "Retrying", str(error))
             raise
         except Exception as error:
             said = f"a bug in the operator, whose log says more: {type(error).__name__}: {error}"
-            self._events.say(workspace, "OperatorError", said, is_warning=True)
+            self._warn(workspace, "OperatorError", said)
             raise
 
     def _reconcile(self, key: Key, workspace: Object, *, whole: bool) -> float | None:
@@ -108,26 +110,25 @@ class Reconciler:
         if problems:
             return self._refused(workspace, problems), workspace
         digest = content_digest(workspace, self._config(cluster, workspace))
-        if annotations.get(CONTENT) == digest:
-            made = annotations.get(RUN, "")
-            if schedule.is_as_wanted(workspace, values, digest):
-                return Judgement(is_good=True, reason="Planned", message=f"run {made}"), workspace
-        if values.get(SUSPEND) == "true" and annotations.get(CONTENT) != digest:
+        name, is_new = annotations.get(RUN, ""), annotations.get(CONTENT) != digest
+        if not is_new and schedule.is_as_wanted(workspace, values, digest):
+            return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
+        if is_new and values.get(SUSPEND) == "true":
             said = "no run starts while it is suspended"
             return Judgement(is_good=True, reason="Suspended", message=said), workspace
         try:
             planned = plan(cluster, workspace)
             if problems := list(missing_secrets(cluster, planned)):
                 return self._refused(workspace, problems), workspace
-            name = annotations.get(RUN, "")
-            if annotations.get(CONTENT) != digest:
+            if is_new:
                 name = self._start(cluster, workspace, planned, digest)
                 workspace = self._noted(workspace, {CONTENT: digest, RUN: name})
             noted = schedule.bring_about(cluster, workspace, planned, values, digest)
-        except (WorkspaceError, CliError) as error:
-            if isinstance(error, ClusterError) and error.may_pass:
+        except (WorkspaceError, CliError, StepError) as error:
+            if _may_pass(error):
                 raise
-            return self._refused(workspace, error.problems), workspace
+            problems = [str(error)] if isinstance(error, StepError) else error.problems
+            return self._refused(workspace, problems), workspace
         workspace = self._noted(workspace, noted)
         return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
 
@@ -229,12 +230,20 @@ class Reconciler:
 
     def _cluster(self, workspace: Object) -> Cluster:
         def warn(texts: Iterable[str]) -> None:
-            text = "; ".join(texts)
-            if text:
-                try:
-                    self._events.say(workspace, "Warning", text, is_warning=True)
-                except ApiError as error:
-                    log.warn(_LOGGER, "no-event", reason=error)
+            if text := "; ".join(texts):
+                self._warn(workspace, "Warning", text)
 
         namespace = str(workspace["metadata"]["namespace"])
         return Cluster(kube=self._kube, namespace=namespace, warn=warn)
+
+    def _warn(self, workspace: Object, reason: str, text: str) -> None:
+        """Write an Event that nothing depends on."""
+        try:
+            self._events.say(workspace, reason, text, is_warning=True)
+        except ApiError as error:
+            log.warn(_LOGGER, "no-event", reason=error)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may succeed in a moment."""
+    return isinstance(error, TransientError) or (isinstance(error, ClusterError) and error.may_pass)
