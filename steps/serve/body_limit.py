@@ -39,6 +39,14 @@ class BodyLimit:
         headers = Headers(scope=scope)
         if (encoding := headers.get("content-encoding", "identity")) != "identity":
             raise ApiError(415, f"the body's Content-Encoding is {encoding}; send it as it is")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy that believes the other one takes a part of the body for a request of its own
+            # (https://www.rfc-editor.org/rfc/rfc9112#section-6.3).
+            raise ApiError(
+                400,
+                "the request has both Transfer-Encoding and Content-Length; send one",
+                headers={"Connection": "close"},
+            )
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._max_bytes:
             raise self._too_large()

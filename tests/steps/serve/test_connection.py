@@ -110,3 +110,18 @@ def test_what_is_no_http_is_refused_as_json(impatient: httpx.Client, noise: byte
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"x-request-id: req-" in head
     assert b'"message": "Invalid HTTP request received."' in body
+
+
+def test_a_body_of_two_lengths_is_refused_and_nothing_after_it_is_read(
+    impatient: httpx.Client,
+) -> None:
+    lengths = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"
+    with connected(impatient) as connection:
+        connection.sendall(
+            b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + lengths
+            + b"\r\n2\r\n{}\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        )  # fmt: skip
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"both Transfer-Encoding and Content-Length; send one" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
