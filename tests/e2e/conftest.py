@@ -73,7 +73,7 @@ def namespace_of_its_own(api: httpx.Client) -> Iterator[Cluster]:
     try:
         yield Cluster(namespace, api)
     finally:
-        run("kubectl", "delete", "namespace", namespace, "--wait=false")
+        run("kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,7 @@ async def _lead(
         asyncio.create_task(_measure(kube, seen, metrics)),
     ]
     if namespace is not None:
-        tasks.append(asyncio.create_task(_watch_namespace(kube, seen, namespace)))
+        tasks.append(asyncio.create_task(_watch_namespace(kube, reconciler, namespace)))
     where: dict[str, Any] = (
         {"clusterwide": True} if namespace is None else {"namespaces": [namespace]}
     )
@@ -169,11 +169,13 @@ async def _measure(kube: Kube, seen: Seen, metrics: health.Metrics) -> None:
         await asyncio.sleep(_METRICS_SECONDS)
 
 
-async def _watch_namespace(kube: Kube, seen: Seen, namespace: str) -> None:
+async def _watch_namespace(kube: Kube, reconciler: Reconciler, namespace: str) -> None:
     """Let all Workspaces go when their namespace does: this pod, and its rights, go with it."""
     while True:
         try:
             if await asyncio.to_thread(namespace_is_ending, kube, namespace):
+                # First, or a worker would hold again what is let go.
+                reconciler.ending_namespaces.add(namespace)
                 log.warn(_LOGGER, "namespace-is-deleted", namespace=namespace)
                 await asyncio.to_thread(_let_all_go, kube, namespace)
         except StepError as error:

@@ -25,7 +25,7 @@ from argotune.workflows.operator.content import (
     content_digest,
     run_name,
 )
-from argotune.workflows.operator.deletion import Deletion
+from argotune.workflows.operator.deletion import Deletion, drop_finalizer
 from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
 from argotune.workflows.operator.seen import CONTENT, RUN, Key, Run, Seen
@@ -57,6 +57,8 @@ class Reconciler:
         self._seen = seen
         self._managed_only = managed_only
         self._events = WorkspaceEvents(kube)
+        self.ending_namespaces: set[str] = set()
+        """Namespaces that are being deleted: nothing is held in them any more."""
 
     def reconcile(self, key: Key, *, whole: bool) -> float | None:
         """Bring the Workspace to what it says; returns the seconds until the next look.
@@ -83,6 +85,10 @@ class Reconciler:
             raise
 
     def _reconcile(self, key: Key, workspace: Object, *, whole: bool) -> float | None:
+        if key[0] in self.ending_namespaces:
+            if is_held(workspace):
+                drop_finalizer(self._kube, workspace)
+            return None
         cluster = self._cluster(workspace)
         if workspace["metadata"].get("deletionTimestamp"):
             deletion = Deletion(self._kube, cluster, self._seen, self._events)

@@ -29,7 +29,7 @@ class Acting:
     def restart(self) -> None:
         """Forget everything, as a process that was killed."""
         self.seen = Seen()
-        self._reconciler = Reconciler(self.kube, self.seen, managed_only=self.managed_only)
+        self.reconciler = Reconciler(self.kube, self.seen, managed_only=self.managed_only)
 
     def apply(self, changes: dict[str, Any] | None = None, *, base: str = WORKSPACE) -> Object:
         """Do what `kubectl apply` of the Workspace does."""
@@ -72,7 +72,7 @@ class Acting:
     def look(self, key: Key = KEY, *, whole: bool = True) -> float | None:
         """Learn what there is, and look at the Workspace."""
         self.learn()
-        return self._reconciler.reconcile(key, whole=whole)
+        return self.reconciler.reconcile(key, whole=whole)
 
     def learn(self) -> None:
         """Learn what kopf's watches would tell."""

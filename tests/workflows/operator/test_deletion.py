@@ -108,6 +108,13 @@ def test_in_a_namespace_that_is_deleted_nothing_is_waited_for(
     assert not is_there(serving)
 
 
+def test_what_is_not_deleted_yet_is_held_no_more_in_such_a_namespace(serving: Acting) -> None:
+    serving.reconciler.ending_namespaces.add(NAMESPACE)
+    for _ in range(2):
+        serving.look()
+        assert serving.workspace["metadata"]["finalizers"] == []
+
+
 def test_a_service_of_another_stays(serving: Acting, cluster: Cluster) -> None:
     end_run(serving)
     for kind in ("Deployment", "Service"):
