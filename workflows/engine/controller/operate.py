@@ -30,12 +30,18 @@ from argotune.workflows.engine.pods.supervise import PodEnded
 from argotune.workflows.engine.state.run_state import Caller
 from argotune.workflows.engine.state.templates import Prepared, TemplateCall, prepare
 
+_DEEPEST = 100
+"""Depth at which Argo executes no further template; its controller's default."""
+_TOO_DEEP = "Maximum recursion depth exceeded"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Operator:
     """Advances one run."""
 
     run: RunContext
+    _depth: int = 0
+    """Templates that are being executed, each called by the one before."""
 
     def operate(self) -> None:
         """Do all that can be done now; the state's phase then says whether the run has ended."""
@@ -129,7 +135,11 @@ class Operator:
         if node is not None and node.phase.is_fulfilled:
             run.locks.release(node_id)
             return node
+        self._depth += 1
         try:
+            if self._depth >= _DEEPEST:
+                run.mark_errored(call, _TOO_DEEP)
+                raise TemplateError(_TOO_DEEP)
             prepared = self._prepare(call)
             if not limits.may_start(run, call, prepared):
                 return state.get(call.name)
@@ -142,6 +152,8 @@ class Operator:
         except (ExpressionError, PodError, UnresolvedError) as error:
             run.mark_errored(call, str(error))
             raise TemplateError(str(error)) from error
+        finally:
+            self._depth -= 1
         state.show_as(node, prepared.display_name)
         if node.phase.is_fulfilled:
             run.locks.release(node_id)

@@ -363,3 +363,20 @@ def test_a_display_name_whose_tags_give_no_name_is_an_error_of_the_node(tmp_path
     )
     assert finished["status"]["phase"] == "Error"
     assert "'no name'; accepted are" in node(finished, "wf")["message"]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    ["steps: [[{name: a, template: main}]]", "dag: {tasks: [{name: a, template: main}]}"],
+)
+def test_templates_that_call_each_other_without_end_stop_at_argos_depth(
+    tmp_path: Path, calls: str
+) -> None:
+    """Argo's nodes of it are 199, too many for a case."""
+    workflow = run_spec(f"  entrypoint: main\n  templates: [{{name: main, {calls}}}]\n", tmp_path)
+    nodes = workflow["status"]["nodes"].values()
+    assert workflow["status"]["phase"] in ("Failed", "Error")
+    assert sum(each["type"] in ("Steps", "DAG") for each in nodes) == 99
+    deepest = max(nodes, key=lambda each: len(each["name"]))
+    assert (deepest["type"], deepest["phase"]) == ("Skipped", "Error")
+    assert "Maximum recursion depth exceeded" in deepest["message"]
