@@ -12,7 +12,14 @@ from pathlib import Path
 
 from argotune.workflows.engine.errors import naming
 from argotune.workflows.engine.pods.paths import Mount, PathMap
-from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
+from argotune.workflows.engine.pods.pod import (
+    PROGRESS_PATH,
+    SCRIPT_MODE,
+    SCRIPT_PATH,
+    Launch,
+    OutputFile,
+    Pod,
+)
 
 _COMMAND_TIMEOUT_SECONDS = 60
 
@@ -87,6 +94,8 @@ class ContainerLauncher:
             file.parent.mkdir(parents=True, exist_ok=True)
             with naming(file):
                 file.write_text(text, encoding="utf-8")
+                if path == SCRIPT_PATH:
+                    file.chmod(SCRIPT_MODE)
             own.append(Mount(file, path, read_only=True))
         user = None if self._program == "podman" else f"{os.getuid()}:{os.getgid()}"
         _, *arguments = run_arguments(self._program, pod, own_mounts=own, user=user)

@@ -14,6 +14,8 @@ from argotune.workflows.engine.pods.paths import Mount
 
 # Where Argo puts these in a container.
 SCRIPT_PATH = "/argo/staging/script"
+SCRIPT_MODE = 0o755
+"""Argo's: a shell with -c runs the file as a program."""
 PROGRESS_PATH = "/var/run/argo/progress"
 TERMINATION_PATH = "/dev/termination-log"
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from argotune.workflows.engine.errors import PodError, naming
 from argotune.workflows.engine.pods.paths import PathMap
-from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
+from argotune.workflows.engine.pods.pod import (
+    PROGRESS_PATH,
+    SCRIPT_MODE,
+    SCRIPT_PATH,
+    Launch,
+    OutputFile,
+    Pod,
+)
 
 _INHERITED = frozenset(
     {
@@ -60,6 +67,7 @@ class ProcessLauncher:
             script = self._host(pod, SCRIPT_PATH)
             with naming(script):
                 script.write_text(paths.to_host(pod.script), encoding="utf-8")
+                script.chmod(SCRIPT_MODE)
         for path, text in pod.files.items():
             file = self._host(pod, path)
             pod.refuse_outside(file, path)

@@ -87,3 +87,33 @@ def test_a_container_is_run_copied_from_and_removed(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "logs" / "wf.log").read_text() == "in a container: hello\n"
     calls = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     assert calls == ["rm", "run", "cp", "rm"]
+
+
+PRINTS_MODE = """#!/bin/sh
+# Stands in for docker: prints the mode of the script that it is to mount.
+for word in "$@"; do
+  case "$word" in
+    *,target=/argo/staging/script*) file=${word#*source=}; stat -c %a "${file%%,*}";;
+  esac
+done
+"""
+
+
+def test_a_script_is_a_program(tmp_path: Path) -> None:
+    """As Argo's is: `sh -c` runs the file."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(PRINTS_MODE)
+    program.chmod(0o755)
+    run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    script: {image: only-in-a-registry, command: [sh, -c], source: echo 7}
+""",
+        tmp_path,
+        runtime="docker",
+        environ={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"},
+    )
+    assert (tmp_path / "run" / "logs" / "wf.log").read_text() == "755\n"
