@@ -44,7 +44,7 @@ def evaluate(source: str, env: Mapping[str, Any]) -> Any:
     """
     try:
         return evaluate_tree(parse(source), env)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, ExpressionError):
             raise ExpressionError(f"failed to evaluate {source!r}: {error}") from error
         raise ExpressionError(f"failed to evaluate {source!r}: invalid operand: {error}") from error

@@ -94,10 +94,15 @@ def _from_json(text: str) -> Any:
         raise ExpressionError(f"invalid JSON {text!r}: {error}") from None
 
 
-def _date(layout: str, moment: datetime) -> str:
+def _date(layout: str, moment: Any) -> str:
+    """A time, or seconds since 1970, in Go's layout; sprig takes anything else for now."""
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        moment = datetime.fromtimestamp(moment, UTC)
+    elif not isinstance(moment, datetime):
+        moment = datetime.now(UTC)
     for go, python in _GO_LAYOUT:
         layout = layout.replace(go, python)
-    return moment.strftime(layout)
+    return str(moment.strftime(layout))
 
 
 _GO_LAYOUT = (

@@ -39,6 +39,8 @@ ANSWERS = [
     ("1 /* c */ + 1 // d", "2"), ("'it\\'s'", '"it\'s"'), ("`raw \\n`", r'"raw \\n"'),
     ("asInt(inputs.parameters.n) > 3", "true"), ('asFloat("2.5") * 2', "5"),
     ('sprig.trimPrefix("a-", "a-b")', '"b"'), ('sprig.default("d", "")', '"d"'),
+    ('sprig.date("2006-01-02 15:04:05", 86400)', '"1970-01-02 00:00:00"'),
+    ('len(sprig.date("2006", m))', "4"), ('sprig.date("2006", "1999") == "1999"', "false"),
     ('jsonpath("{\\"a\\": {\\"b\\": [1, 2]}}", "$.a.b[1]")', "2"),
     ('jsonpath("{\\"a\\": [{\\"b\\": 1}, {\\"b\\": 2}]}", "$..b")', "[1,2]"),
 ]  # fmt: skip
@@ -68,6 +70,7 @@ def test_expressions_have_the_value_they_have_in_go(source: str, answer: str) ->
         ("t(1)", "t is not a function"),
         ('jsonpath("{}", "$.a")', r"JSONPath '\$.a' finds nothing: there is no 'a' in map"),
         ("1 / 0", "division by zero"),
+        ("sprig.upper(1)", "invalid operand"),
     ],
 )
 def test_broken_expressions_say_what_is_wrong(source: str, problem: str) -> None:
