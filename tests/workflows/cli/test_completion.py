@@ -118,5 +118,7 @@ def test_the_script_of_the_plugin_is_that_of_the_command(
     argotune: Argotune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["kubectl-argotune"])
+    # Else typer looks which shell has started the tests, and there may be none.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     answer = argotune("--show-completion", "bash")
     assert answer.out.rstrip().endswith("-F _argotune_completion argotune")
