@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError
-from argotune.workflows.cli.remote.approval import decide
+from argotune.workflows.cli.remote.approval import answer_run
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.rollback import rollback_document
 from argotune.workflows.cli.remote.submission import create_if_absent, owned_by
@@ -22,6 +22,7 @@ from argotune.workflows.workspace.operator_annotations import (
     ROLLBACK,
     operator_problems,
     path_of,
+    request_of,
 )
 
 ROLLED_BACK = "operator.argotune.dev/rollback"
@@ -41,22 +42,24 @@ def carry_out(
         # Told with the other problems of the content.
         return {}
     for name in (APPROVE, REJECT):
-        run = next((run for run in runs if run.name == asked.get(name)), None)
+        wanted, reason = request_of(asked.get(name, ""))
+        run = next((run for run in runs if run.name == wanted), None)
         if run is not None and run.awaits_approval:
-            said = decide(cluster, run.name, name, f"annotation {path_of(name)}")
+            said = answer_run(cluster, run.name, name, reason or path_of(name))
             events.say(workspace, "Answered", said)
     return _roll_back(cluster, workspace, asked.get(ROLLBACK), events)
 
 
 def _roll_back(
-    cluster: Cluster, workspace: Object, version: str | None, events: WorkspaceEvents
+    cluster: Cluster, workspace: Object, asked: str | None, events: WorkspaceEvents
 ) -> dict[str, str | None]:
     metadata = workspace["metadata"]
     begun = (metadata.get("annotations") or {}).get(ROLLED_BACK)
-    if version == begun:
+    if asked == begun:
         return {}
-    if version is None:
+    if asked is None:
         return {ROLLED_BACK: None}
+    version, _ = request_of(asked)
     try:
         document = rollback_document(
             cluster, metadata["name"], None if version == PREVIOUS else version
@@ -65,12 +68,12 @@ def _roll_back(
         if isinstance(error, ClusterError) and error.may_pass:
             raise
         events.say(workspace, "NoRollback", "; ".join(error.problems), is_warning=True)
-        return {ROLLED_BACK: version}
+        return {ROLLED_BACK: asked}
     if document is not None:
-        name = run_name(workspace, version, begun or "", what="rollback")
+        name = run_name(workspace, asked, begun or "", what="rollback")
         created = create_if_absent(
             cluster, owned_by(manifests.with_name(document, name), workspace)
         )
         said = f"run {created['metadata']['name']} brings {version} back"
         events.say(workspace, "RollbackStarted", said)
-    return {ROLLED_BACK: version}
+    return {ROLLED_BACK: asked}

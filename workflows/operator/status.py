@@ -19,6 +19,9 @@ from argotune.workflows.operator.seen import Run
 
 PLANNED = "Planned"
 """Condition: whether the Workspace as it is can be run; argotune's own."""
+SUCCEEDED = "WorkspaceSucceeded"
+_OF_RUNS = ("JobStarted", "NodeClaimReady", "NodesReady", "ResourceReady", SUCCEEDED)
+_ORDER = (PLANNED, *_OF_RUNS[:-1], "InferenceReady", SUCCEEDED)
 _LOSSES = {"base": "base-loss", "tuned": "tuned-loss", "live": "live-loss"}
 """Field of the status -> output of the run."""
 _VERSION = "argotune.dev/version"
@@ -51,18 +54,22 @@ def new_status(
     """
     former = workspace.get("status") or {}
     generation = workspace["metadata"].get("generation")
-    conditions = _conditions(workspace, run, service)
     known = {each["type"]: each for each in former.get("conditions") or []}
+    found = _conditions(workspace, run, service)
     if judgement is not None:
-        conditions[PLANNED] = (judgement.is_good, judgement.reason, judgement.message)
-    kept = [known[PLANNED]] if PLANNED in known and PLANNED not in conditions else []
-    made = [
-        _condition(kind, found, known.get(kind), generation, now)
-        for kind, found in conditions.items()
-    ]
+        found[PLANNED] = (judgement.is_good, judgement.reason, judgement.message)
+    conditions = {
+        kind: _condition(kind, held, known.get(kind), generation, now)
+        for kind, held in found.items()
+    }
+    # Of a run that is deleted some time after its end, what it came to stays said.
+    kept = _OF_RUNS if run is None and _holds(known.get(SUCCEEDED)) else ()
+    conditions |= {kind: known[kind] for kind in kept if kind in known}
+    if PLANNED in known:
+        conditions.setdefault(PLANNED, known[PLANNED])
     return {
-        "conditions": [*kept, *made],
-        "workerNodes": [run.node] if run is not None and run.node else None,
+        "conditions": sorted(conditions.values(), key=lambda each: _ORDER.index(each["type"])),
+        **({} if run is None else {"workerNodes": [run.node] if run.node else None}),
         "argotune": _own(workspace, run, service, now),
     }
 
@@ -92,14 +99,8 @@ def _conditions(
     """Map Kaito's conditions to whether they hold, with a reason and a message."""
     if run is None:
         serves = service is not None and is_ready(service)
-        # Its run is deleted some time after its end, and the service stays.
-        said = ("NoRun", "no run of it is there")
-        answers = ("Serving", _served(service)) if serves else said
-        return {
-            "ResourceReady": (serves, *answers),
-            "InferenceReady": (serves, *answers),
-            "WorkspaceSucceeded": (serves, *answers),
-        }
+        said = ("Serving", _served(service)) if serves else ("NoRun", "no run of it is there")
+        return dict.fromkeys(("ResourceReady", "InferenceReady", SUCCEEDED), (serves, *said))
     ready = readiness(run.workflow, service)
     said = (_reason(run), f"run {run.name}: {run.message}")
     if run.phase == "Succeeded" and not ready.workspace:
@@ -111,7 +112,7 @@ def _conditions(
         "NodesReady": (ready.resource, *said),
         "ResourceReady": (ready.resource, *said),
         "InferenceReady": (ready.inference, *answers),
-        "WorkspaceSucceeded": (ready.workspace, *said),
+        SUCCEEDED: (ready.workspace, *said),
     }
     if run.made:
         found = {"NodeClaimReady": (has_node, *said), **found}
@@ -124,6 +125,10 @@ def _reason(run: Run) -> str:
     if run.awaits_approval:
         return "AwaitsApproval"
     return "Suspended" if run.is_held and not run.has_ended else run.phase
+
+
+def _holds(condition: Mapping[str, Any] | None) -> bool:
+    return condition is not None and condition["status"] == "True"
 
 
 def _served(service: Object | None) -> str:
@@ -156,23 +161,29 @@ def _condition(
 def _own(
     workspace: Object, run: Run | None, service: Object | None, now: datetime
 ) -> dict[str, Any]:
-    """Build argotune's part; None as a value deletes a field."""
+    """Build argotune's part; None as a value deletes a field, and what is left out stays."""
     annotations = {} if service is None else service["metadata"].get("annotations") or {}
-    namespace = workspace["metadata"]["namespace"]
     host = None if service is None else service["metadata"]["name"]
-    outputs: Mapping[str, str] = {} if run is None else run.outputs
-    losses = {field: outputs.get(output) or None for field, output in _LOSSES.items()}
-    return {
-        "run": None if run is None else run.name,
-        "phase": None if run is None else run.phase,
-        "steps": None if run is None else _steps(run.steps),
-        "progress": None if run is None else run.progress or None,
-        "eta": None if run is None or run.ends_at is None else _minute(run.ends_at),
-        "node": None if run is None else run.node or None,
-        "spentUsd": _spent_usd(() if run is None else run.made, annotations, now),
+    namespace = workspace["metadata"]["namespace"]
+    of_service = {
         "version": annotations.get(_VERSION) or None,
-        "losses": losses if any(losses.values()) else None,
         "endpoint": None if host is None else f"http://{host}.{namespace}.svc",
+    }
+    if run is None:
+        # What the run's own nodes cost stays said, unless the service has one that goes on costing.
+        cost = _spent_usd((), annotations, now)
+        return of_service if cost is None else {**of_service, "spentUsd": cost}
+    losses = {field: run.outputs.get(output) or None for field, output in _LOSSES.items()}
+    return {
+        "run": run.name,
+        "phase": run.phase,
+        "steps": _steps(run.steps),
+        "progress": run.progress or None,
+        "eta": None if run.ends_at is None else _minute(run.ends_at),
+        "node": run.node or None,
+        "spentUsd": _spent_usd(run.made, annotations, now),
+        "losses": losses if any(losses.values()) else None,
+        **of_service,
     }
 
 

@@ -41,8 +41,19 @@ def _matches(pattern: str) -> Callable[[str], bool]:
     return lambda text: re.fullmatch(pattern, text) is not None
 
 
+def request_of(text: str) -> tuple[str, str]:
+    """Split the value of a request into what it asks for, and the text after it."""
+    target, _, said = text.partition(" ")
+    return target, said.strip()
+
+
+def _is_run(text: str) -> bool:
+    return is_dns_subdomain(request_of(text)[0])
+
+
 def _is_version(text: str) -> bool:
-    return text == PREVIOUS or version_of(text) is not None
+    version = request_of(text)[0]
+    return version == PREVIOUS or version_of(version) is not None
 
 
 _ROWS = (
@@ -97,21 +108,21 @@ _ROWS = (
     ),
     OperatorAnnotation(
         name=APPROVE,
-        accepted="the name of a run",
-        check=is_dns_subdomain,
+        accepted="the name of a run, and after a space the reason",
+        check=_is_run,
         instead="`argotune approve` does it",
         description="The run that waits for its approval, and may deploy its adapter",
     ),
     OperatorAnnotation(
         name=REJECT,
-        accepted="the name of a run",
-        check=is_dns_subdomain,
+        accepted="the name of a run, and after a space the reason",
+        check=_is_run,
         instead="`argotune reject` does it",
         description="The run that waits for its approval, and is to keep what is in service",
     ),
     OperatorAnnotation(
         name=ROLLBACK,
-        accepted=f"a version such as v3, or {PREVIOUS}",
+        accepted=f"a version such as v3, or {PREVIOUS}, and after a space any text",
         check=_is_version,
         instead="`argotune rollback` does it",
         description="The version that is to answer again; a new value starts another rollback",

@@ -308,3 +308,33 @@ def test_a_workspace_that_serves_without_training_runs_the_template_of_services(
     acting.look()
     assert "argotune.dev/schedule: is about training" in acting.condition("Planned")[2]
     assert len(acting.runs) == 1
+
+
+def test_what_a_run_came_to_stays_said_when_it_is_gone(acting: Acting, cluster: Cluster) -> None:
+    acting.apply()
+    acting.look()
+    (run,) = acting.runs
+    name = run["metadata"]["name"]
+    # As the template has it of a run with deploy-to: none.
+    annotations = {**run["metadata"]["annotations"], "argotune.dev/deploy-to": "none"}
+    cluster.put({**run, "metadata": {**run["metadata"], "annotations": annotations}})
+    acting.play(name, phase="Succeeded")
+    acting.look()
+    before = acting.workspace["status"]
+    assert acting.condition("WorkspaceSucceeded")[0] == "True"
+    cluster.take("Workflow", NAMESPACE, name)
+    acting.restart()
+    acting.look()
+    assert acting.own == before["argotune"]
+    assert acting.condition("WorkspaceSucceeded")[0] == "True"
+    assert acting.condition("InferenceReady") == ("False", "NoRun", "no run of it is there")
+
+
+def test_a_look_that_finds_nothing_new_writes_no_status(acting: Acting, cluster: Cluster) -> None:
+    acting.apply()
+    acting.look()
+    acting.look()
+    del cluster.requests[:]
+    for whole in (False, True, False):
+        acting.look(whole=whole)
+    assert [each for each in cluster.requests if "status" in each] == []

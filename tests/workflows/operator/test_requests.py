@@ -60,6 +60,14 @@ def test_a_run_that_waits_is_approved_by_its_name(acting: Acting) -> None:
     assert [reason for reason, _ in acting.said].count("Answered") == 1
 
 
+def test_the_text_after_the_run_is_the_reason(acting: Acting) -> None:
+    name = awaiting(acting)
+    acting.annotate(approve=f"{name} ann: as agreed")
+    acting.look()
+    parameters = answer(acting, name)["outputs"]["parameters"]
+    assert {"name": "reason", "value": "ann: as agreed"} in parameters
+
+
 def test_a_run_that_waits_is_rejected(acting: Acting) -> None:
     name = awaiting(acting)
     acting.annotate(reject=name)
@@ -107,9 +115,10 @@ def test_a_version_is_brought_back_once(acting: Acting, cluster: Cluster) -> Non
     assert rollbacks(acting) == ["registry.example.com/my-model:v1"]
     acting.annotate(rollback=None)
     acting.look()
-    acting.annotate(rollback="previous")
-    acting.look()
-    assert rollbacks(acting) == ["registry.example.com/my-model:v1", BEFORE]
+    for asked in ("previous", "previous again", "previous again"):
+        acting.annotate(rollback=asked)
+        acting.look()
+    assert rollbacks(acting) == ["registry.example.com/my-model:v1", BEFORE, BEFORE]
 
 
 def test_a_version_that_is_in_service_starts_nothing(acting: Acting, cluster: Cluster) -> None:

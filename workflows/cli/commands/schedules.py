@@ -99,7 +99,7 @@ def pause(name: _Name, namespace: _Namespace = None, context: _Context = None) -
     Of a Workspace that was applied with kubectl, by its name, the run waits too.
     """
     cluster = connect(namespace, context)
-    if annotate_applied(cluster, name, SUSPEND, "true"):
+    if annotate_applied(cluster, name, {SUSPEND: "true"}):
         print(f"workspace.kaito.sh/{name} suspended in namespace {cluster.namespace}")
         print(
             "the operator begins no run of it, has the one that goes on wait, pauses its schedule"
@@ -112,7 +112,7 @@ def pause(name: _Name, namespace: _Namespace = None, context: _Context = None) -
 def resume(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
     """Resume a paused schedule. The runs that it missed are not made up for."""
     cluster = connect(namespace, context)
-    if annotate_applied(cluster, name, SUSPEND, None):
+    if annotate_applied(cluster, name, {SUSPEND: None}):
         print(f"workspace.kaito.sh/{name} resumed in namespace {cluster.namespace}")
         return
     _print_changed(cluster, remote.resume(cluster, name), "resumed")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.installation.operator import is_held
@@ -9,8 +12,14 @@ from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_err
 from argotune.workflows.cli.remote.cluster import Cluster
 
 
-def annotate_applied(cluster: Cluster, name: str, annotation: str, text: str | None) -> bool:
-    """Set an annotation of argotune's, or delete it, at the Workspace of that name.
+def owner_of(run: Mapping[str, Any]) -> str:
+    """Return the Workspace that owns a run; empty for a run of a person or a schedule."""
+    owners = run["metadata"].get("ownerReferences") or []
+    return next((str(each["name"]) for each in owners if each["kind"] == "Workspace"), "")
+
+
+def annotate_applied(cluster: Cluster, name: str, annotations: Mapping[str, str | None]) -> bool:
+    """Set annotations of argotune's at the Workspace of that name; None deletes one.
 
     Returns False, with nothing changed, where there is none that the operator works on.
     """
@@ -24,5 +33,6 @@ def annotate_applied(cluster: Cluster, name: str, annotation: str, text: str | N
         return False
     if found is None or not is_held(found):
         return False
-    cluster.patch("Workspace", name, {"metadata": {"annotations": {f"{PREFIX}{annotation}": text}}})
+    change = {f"{PREFIX}{annotation}": text for annotation, text in annotations.items()}
+    cluster.patch("Workspace", name, {"metadata": {"annotations": change}})
     return True

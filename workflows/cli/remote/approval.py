@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.values import is_dns_label
-from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
+from argotune.steps.contracts.approval import APPROVE as APPROVE_STEP
+from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
+from argotune.workflows.cli.remote.applied import annotate_applied, owner_of
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import cluster_runs, run_named, whole_run
 from argotune.workflows.cli.show.approval import (
@@ -22,6 +24,7 @@ from argotune.workflows.cli.show.approval import (
 )
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded, name_of
+from argotune.workflows.workspace.operator_annotations import APPROVE, REJECT
 
 _CONFLICT = 409
 _ATTEMPTS = 5
@@ -31,9 +34,17 @@ _ATTEMPTS = 5
 def decide(cluster: Cluster, name: str, decision: str, reason: str) -> str:
     """Answer the run that the name means, and return what was said.
 
-    Raises InputError where no run of this name waits for its approval, or several do.
+    The run of a Workspace that was applied is answered by the operator. Raises InputError where no
+    run of this name waits for its approval, or several do.
     """
-    name = name_of(_run_meant(cluster, name))
+    meant = _run_meant(cluster, name)
+    if said := _ask_operator(cluster, meant, decision, reason):
+        return said
+    return answer_run(cluster, name_of(meant), decision, reason)
+
+
+def answer_run(cluster: Cluster, name: str, decision: str, reason: str) -> str:
+    """Answer the run of this name, as `decide`."""
     with explain_errors("who you are"):
         said = answer_by(cluster.kube.user_name(), decision)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -46,6 +57,21 @@ def decide(cluster: Cluster, name: str, decision: str, reason: str) -> str:
             if error.status != _CONFLICT or attempt == _ATTEMPTS:
                 raise
     return f"run {name}: {said}"
+
+
+def _ask_operator(cluster: Cluster, run: Workflow, decision: str, reason: str) -> str:
+    """Annotate the Workspace that owns the run, and return what was said; empty without one."""
+    workspace = owner_of(run)
+    if not workspace:
+        return ""
+    _question_of(cluster, run)
+    with explain_errors("who you are"):
+        person = cluster.kube.user_name()
+    said = ": ".join(filter(None, (person, reason)))
+    asked = {APPROVE: None, REJECT: None, decision: f"{name_of(run)} {said}".strip()}
+    if not annotate_applied(cluster, workspace, asked):
+        return ""
+    return f"run {name_of(run)}: the operator is asked to {decision} it"
 
 
 def _run_meant(cluster: Cluster, name: str) -> Workflow:
@@ -70,7 +96,7 @@ def _question_of(cluster: Cluster, run: Workflow) -> Approval:
             f"run {name_of(run)}: Argo keeps its steps packed or in a database of its own, so only"
             " Argo resumes it: in its UI, or by `argo node set` with --output-parameter"
             f" {DECISION}=approve and `argo resume`, both with {name_of(run)} {cluster.flags}"
-            f" --node-field-selector displayName={APPROVE}"
+            f" --node-field-selector displayName={APPROVE_STEP}"
         )
     if asked is None or not asked.is_waiting:
         raise InputError(no_question(run))

@@ -15,6 +15,7 @@ from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.versions import repository_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.login import Login
+from argotune.workflows.cli.remote.applied import annotate_applied
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import cluster_runs, deployments, host_of
 from argotune.workflows.cli.remote.submission import begun_by_person
@@ -25,15 +26,18 @@ from argotune.workflows.cli.show.in_service import (
     repository,
     version_problems,
 )
+from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.operator_annotations import PREVIOUS, ROLLBACK
 from argotune.workflows.workspace.rollback import NAME, rollback_workflow
 
 
 def begin_rollback(cluster: Cluster, name: str, version: str | None, login: Login) -> str | None:
-    """Create the Workflow, and return its name; None where that version is in service already.
+    """Create the Workflow, and return its name.
 
-    `login` looks a version up. Raises InputError where there is no such service or version,
-    CliError where nothing is known to go back to.
+    None where that version is in service already, and where the operator creates it, for a
+    Workspace that was applied. `login` looks a version up. Raises InputError where there is no such
+    service or version, CliError where nothing is known to go back to.
     """
     known = _in_service(cluster, name, version)
     reference = reference_of(name, known, version)
@@ -42,6 +46,14 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None, login: Logi
         return None
     if version is not None:
         _check_is_there(cluster, name, version, repository(known), login)
+    # With the time another rollback to the same version is another request.
+    asked = f"{version or PREVIOUS} {utc_now().isoformat(timespec='seconds')}"
+    if annotate_applied(cluster, name, {ROLLBACK: asked}):
+        print(
+            f"service {name}: the operator is asked to bring {version or 'the one before'} back;"
+            f" `argotune status {name} {cluster.flags}` shows it"
+        )
+        return None
     return _begin(cluster, name, reference, known, what="rollback")
 
 

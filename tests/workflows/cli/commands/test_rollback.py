@@ -289,3 +289,16 @@ def test_a_service_with_servers_needs_no_start(installed: Cluster, argotune: Arg
         "'other': no service of this name in namespace team-a; one that was removed comes back with"
         " the next run of its workspace"
     ]
+
+
+def test_the_service_of_an_applied_workspace_is_rolled_back_by_the_operator(
+    argotune: Argotune, installed: Cluster
+) -> None:
+    metadata = {"name": "phi", "namespace": "team-a", "finalizers": ["argotune.dev/operator"]}
+    installed.put({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": metadata})
+    answer = argotune("rollback", "phi", "-n", "team-a")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("service phi: the operator is asked to bring the one before back")
+    assert installed.of_kind("Workflow") == []
+    annotations = installed.objects["Workspace", "team-a", "phi"]["metadata"]["annotations"]
+    assert annotations["argotune.dev/rollback"].startswith("previous 20")

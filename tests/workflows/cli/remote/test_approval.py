@@ -165,3 +165,24 @@ def test_a_rejected_run_ends_well_and_says_so(argotune: Argotune, cluster: Clust
         f"outcome:     kept what is in service: rejected ({by}): worse on dates"
         in answer.out.splitlines()
     )
+
+
+def test_the_run_of_an_applied_workspace_is_answered_by_the_operator(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    metadata = {
+        "name": "my-model",
+        "namespace": "team-a",
+        "finalizers": ["argotune.dev/operator"],
+        "annotations": {"argotune.dev/reject": "my-model-of-before"},
+    }
+    cluster.put({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": metadata})
+    run = waiting(asking())
+    owner = {"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "name": "my-model", "uid": "1"}
+    cluster.put({**run, "metadata": {**run["metadata"], "ownerReferences": [owner]}})
+    answer = argotune("approve", "my-model", "-n", "team-a", "--reason", "as agreed")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == f"run {NAME}: the operator is asked to approve it\n"
+    found = cluster.objects["Workspace", "team-a", "my-model"]["metadata"]["annotations"]
+    assert found == {"argotune.dev/approve": f"{NAME} ann: as agreed"}
+    assert answered(cluster)["phase"] == "Running"
