@@ -20,7 +20,8 @@ from argotune.workflows.workspace.manifests import read_rendered, template
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 
 API = "kaito.sh/v1beta1"
-CRD = "workspaces.kaito.sh"
+WORKSPACES = "workspaces.kaito.sh"
+"""Name of the definition, and of the kind for kubectl: other groups may have workspaces too."""
 STEPS = ("plan", "dataset", "model", "tune", "push", "deploy")
 """Steps of a run without pods, by the names of the real ones."""
 _START_SECONDS = 120
@@ -63,7 +64,7 @@ def runs_without_pods(*, seconds: int | None) -> Object:
 def define_workspaces() -> None:
     """Have the kind Workspace: as `argotune install --operator` defines it, unless it is there."""
     there = subprocess.run(
-        ["kubectl", "get", "crd", CRD], capture_output=True, timeout=60, check=False
+        ["kubectl", "get", "crd", WORKSPACES], capture_output=True, timeout=60, check=False
     )
     if there.returncode != 0:
         (document,) = read_rendered("workspace-crd")
@@ -72,7 +73,7 @@ def define_workspaces() -> None:
         labels = {**metadata["labels"], MANAGED_BY: MANAGER}
         text = json.dumps({**document, "metadata": {**metadata, "labels": labels}})
         run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", text=text)
-    run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{CRD}")
+    run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{WORKSPACES}")
 
 
 class OperatorProcess:

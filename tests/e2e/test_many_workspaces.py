@@ -15,6 +15,7 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.conftest import namespace_of_its_own
 from tests.e2e.operator import (
     API,
+    WORKSPACES,
     OperatorProcess,
     apply,
     define_workspaces,
@@ -60,7 +61,7 @@ def test_two_hundred_workspaces_reach_their_ends(api: httpx.Client, tmp_path: Pa
             )
             assert memory < _MOST_MEMORY_BYTES
             begun = time.monotonic()
-            cluster.kubectl("delete", "workspace", "--all", f"--timeout={_MOST_SECONDS}s",
+            cluster.kubectl("delete", WORKSPACES, "--all", f"--timeout={_MOST_SECONDS}s",
                             seconds=_MOST_SECONDS)  # fmt: skip
             _LOGGER.info("deleted in %.0f s", time.monotonic() - begun)
 

@@ -17,6 +17,7 @@ from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.conftest import namespace_of_its_own
 from tests.e2e.operator import (
     API,
+    WORKSPACES,
     OperatorProcess,
     apply,
     define_workspaces,
@@ -53,7 +54,7 @@ def place(api: httpx.Client) -> Iterator[Cluster]:
         for item in cluster.items(API, "workspaces"):
             change = '{"metadata": {"finalizers": null}}'
             cluster.kubectl(
-                "patch", "workspace", item["metadata"]["name"], "--type=merge", f"-p={change}"
+                "patch", WORKSPACES, item["metadata"]["name"], "--type=merge", f"-p={change}"
             )
 
 
@@ -101,7 +102,7 @@ def test_what_is_wrong_is_a_condition_and_runs_nothing(
         assert condition["status"] == "False"
         assert said in condition["message"]
         assert runs_of(place, f"bad-{name}") == []
-        events = place.kubectl("describe", "workspace", f"bad-{name}")
+        events = place.kubectl("describe", WORKSPACES, f"bad-{name}")
         assert "Refused" in events
     good = workspace("bad-preset")
     apply(place, good)
@@ -162,7 +163,7 @@ def test_killed_at_any_moment_it_makes_each_run_once_and_leaves_nothing(
         assert sorted(contents.values()) == [1, 2], told()
         (going_on,) = [each for each in runs if not each["spec"].get("shutdown")]
         assert going_on["metadata"]["name"] == noted, told()
-    place.kubectl("delete", "workspace", *names, "--wait=false")
+    place.kubectl("delete", WORKSPACES, *names, "--wait=false")
     killed()
     wait_for(
         "end of all",

@@ -1,4 +1,5 @@
-"""The definition of the kind Workspace on a real API server, under a group of the test's own."""
+"""The definition of the kind Workspace on a real API server, under a name of the test's own: for
+kubectl a name is of one kind, and others may have Workspaces."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.templates.workspace_crd import GROUP, PLURAL
+from argotune.workflows.templates.workspace_crd import GROUP
 from tests.e2e.cluster import Cluster, Object, run
 from tests.workflows.templates.workspace_files import REFUSED, TAKEN
 
@@ -22,26 +23,29 @@ COLUMNS = [
     "PROGRESS", "ETA", "SPENT", "VERSION", "RUN",
 ]  # fmt: skip
 FILES = {**TAKEN, **REFUSED}
+_KIND, _PLURAL = "TrialWorkspace", "trialworkspaces"
 
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[str]:
     """A group with our definition; another one of Kaito's group may be there already."""
     group = f"crd-{secrets.token_hex(3)}.example.com"
-    text = (RENDERED_DIR / "workspace-crd.yaml").read_text().replace(GROUP, group)
-    run("kubectl", "apply", "-f", "-", text=text)
+    definition = yaml.safe_load((RENDERED_DIR / "workspace-crd.yaml").read_text())
+    definition["metadata"]["name"] = f"{_PLURAL}.{group}"
+    definition["spec"] |= {"group": group, "names": {"kind": _KIND, "plural": _PLURAL}}
+    run("kubectl", "apply", "-f", "-", text=json.dumps(definition))
     try:
-        name = f"crd/{PLURAL}.{group}"
+        name = f"crd/{_PLURAL}.{group}"
         run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", name)
         yield group
     finally:
-        run("kubectl", "delete", "crd", f"{PLURAL}.{group}")
+        run("kubectl", "delete", "crd", f"{_PLURAL}.{group}")
 
 
 def test_the_server_takes_and_refuses_what_the_reader_does(cluster: Cluster, group: str) -> None:
     taken = {}
     for about, text in FILES.items():
-        manifest = yaml.safe_load(text.replace(GROUP, group))
+        manifest = of_group(text, group)
         taken[about] = cluster.try_create(manifest, person=None).status_code == 201
     assert taken == {about: about in TAKEN for about in FILES}
 
@@ -86,19 +90,19 @@ def test_kubectl_shows_the_state_and_explains_the_fields(cluster: Cluster, group
         "argotune": {"run": "my-model-1", "progress": "35%", "spentUsd": "1.84"},
     }
     cluster.kubectl("create", "-f", "-", text=json.dumps(manifest))
-    kind = f"{PLURAL}.{group}"
+    kind = f"{_PLURAL}.{group}"
     patch = ("patch", kind, "my-model", "--subresource=status", "--type=merge")
     cluster.kubectl(*patch, "-p", json.dumps({"status": status}))
     heads, row = cluster.kubectl("get", kind, "-o", "wide").splitlines()
     assert heads.split() == COLUMNS
     assert [text for text in ("35%", "1.84", "my-model-1") if text not in row] == []
     version = f"--api-version={group}/v1beta1"
-    assert "`lora` (16-bit weights)" in cluster.kubectl("explain", "workspaces.tuning", version)
+    assert "`lora` (16-bit weights)" in cluster.kubectl("explain", f"{_PLURAL}.tuning", version)
 
 
 def of_group(text: str, group: str) -> Object:
     manifest: Object = yaml.safe_load(text.replace(GROUP, group))
-    return manifest
+    return {**manifest, "kind": _KIND}
 
 
 def condition(type: str) -> dict[str, Any]:
