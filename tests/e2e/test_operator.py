@@ -26,7 +26,7 @@ from tests.e2e.operator import (
     workspace,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.shard4, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.shard5, pytest.mark.timeout(1200)]
 
 BAD = {
     "preset": ("tuning.preset.name: 'tinny'", {"preset": {"name": "tinny"}}),

@@ -17,7 +17,7 @@ from tests.e2e.runs import ARGO
 from tests.e2e.site import QUESTION, RUN_SECONDS, Site
 from tests.e2e.stories import STORY_SECONDS, story
 
-pytestmark = [pytest.mark.cluster, pytest.mark.shard4, pytest.mark.timeout(STORY_SECONDS)]
+pytestmark = [pytest.mark.cluster, pytest.mark.shard5, pytest.mark.timeout(STORY_SECONDS)]
 
 _NAME = "quick-start"
 _CLIENTS = 4
