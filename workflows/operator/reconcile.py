@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
-from argotune.steps.common.errors import StepError, TransientError
+from argotune.steps.common.errors import StepError
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER, is_chosen, is_held
-from argotune.workflows.cli.remote.api_errors import ClusterError
+from argotune.workflows.cli.remote.api_errors import may_pass
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.rows import utc_now
@@ -76,7 +76,7 @@ class Reconciler:
         try:
             return self._reconcile(key, workspace, whole=whole)
         except (StepError, CliError) as error:
-            if not _may_pass(error):
+            if not may_pass(error):
                 self._warn(workspace, "Retrying", str(error))
             raise
         except Exception as error:
@@ -131,7 +131,7 @@ class Reconciler:
                 workspace = self._noted(workspace, {CONTENT: digest, RUN: name})
             noted = schedule.bring_about(cluster, workspace, planned, values, digest)
         except (WorkspaceError, CliError, StepError) as error:
-            if _may_pass(error):
+            if may_pass(error):
                 raise
             problems = [str(error)] if isinstance(error, StepError) else error.problems
             return self._refused(workspace, problems), workspace
@@ -248,8 +248,3 @@ class Reconciler:
             self._events.say(workspace, reason, text, is_warning=True)
         except ApiError as error:
             log.warn(_LOGGER, "no-event", reason=error)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same may succeed in a moment."""
-    return isinstance(error, TransientError) or (isinstance(error, ClusterError) and error.may_pass)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ClusterError
+from argotune.workflows.cli.remote.api_errors import may_pass
 from argotune.workflows.cli.remote.approval import answer_run
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.rollback import rollback_document
@@ -65,7 +65,7 @@ def _roll_back(
             cluster, metadata["name"], None if version == PREVIOUS else version
         )
     except CliError as error:
-        if isinstance(error, ClusterError) and error.may_pass:
+        if may_pass(error):
             raise
         events.say(workspace, "NoRollback", "; ".join(error.problems), is_warning=True)
         return {ROLLED_BACK: asked}

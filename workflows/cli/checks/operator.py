@@ -71,7 +71,7 @@ def _deployment(subject: Subject, deployment: Object) -> Iterator[Finding]:
             f"kubectl -n {subject.namespace} logs -l {OF_OPERATORS} --prefix",
         )
     else:
-        yield ok(f"{text}; {str(holder).partition('_')[0]} has the lease and works")
+        yield ok(f"{text}; {holder} has the lease and works")
     template = subject.template if subject.has_argo else None
     if template is not None:
         expected = image_of(decided_values(template), IMAGE)
@@ -131,8 +131,8 @@ def _workspaces(subject: Subject, deployment: Object | None) -> Iterator[Finding
     ]
     if left and operators:
         yield info(
-            f"the operator leaves Workspaces {_named(left)} alone, by annotation"
-            " argotune.dev/managed or the want of it"
+            f"the operator leaves Workspaces {_named(left)} alone: their annotation"
+            " argotune.dev/managed says so, or they lack it beside a definition that is not ours"
         )
     elif left:
         yield warning(

@@ -30,6 +30,11 @@ class ClusterRefusal(ClusterError):
         """The HTTP status."""
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether what failed so may succeed in a moment."""
+    return isinstance(error, TransientError) or (isinstance(error, ClusterError) and error.may_pass)
+
+
 @contextlib.contextmanager
 def explain_errors(
     what: str, say_refusal: Callable[[ApiRefusal], str] | None = None

@@ -44,7 +44,7 @@ def operated(*, scope: Scope = "namespace", space: str = SPACE) -> ApiServer:
     cluster.put(
         {
             **manifest("coordination.k8s.io/v1", "Lease", "argotune-operator", namespace=space),
-            "spec": {"holderIdentity": "argotune-operator-1_0a1b2c3d"},
+            "spec": {"holderIdentity": "argotune-operator-1"},
         }
     )
     cluster.put(workspace("one"))
