@@ -18,6 +18,7 @@ import httpx
 from argotune.workflows.cli.installation.objects import MANAGED_BY, MANAGER
 from argotune.workflows.workspace.manifests import read_rendered, template
 from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.conftest import namespace_of_its_own
 
 API = "kaito.sh/v1beta1"
 WORKSPACES = "workspaces.kaito.sh"
@@ -74,6 +75,17 @@ def define_workspaces() -> None:
         text = json.dumps({**document, "metadata": {**metadata, "labels": labels}})
         run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", text=text)
     run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{WORKSPACES}")
+
+
+@contextmanager
+def place_for_runs(api: httpx.Client, *, seconds: int | None) -> Iterator[Cluster]:
+    """A namespace whose runs need no pods, with the kind Workspace; `seconds` are those of
+    `runs_without_pods`."""
+    define_workspaces()
+    with namespace_of_its_own(api) as cluster:
+        cluster.kubectl("apply", "-f", "-", text=json.dumps(runs_without_pods(seconds=seconds)))
+        cluster.kubectl("create", "secret", "generic", "my-secret")
+        yield cluster
 
 
 class OperatorProcess:

@@ -3,7 +3,6 @@ the operator took of memory and of the API server; 5 minutes."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -12,15 +11,13 @@ import httpx
 import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.conftest import namespace_of_its_own
 from tests.e2e.operator import (
     API,
     WORKSPACES,
     OperatorProcess,
     apply,
-    define_workspaces,
     operating,
-    runs_without_pods,
+    place_for_runs,
     workspace,
 )
 
@@ -34,36 +31,32 @@ _MOST_MEMORY_BYTES = 2**30
 
 
 def test_two_hundred_workspaces_reach_their_ends(api: httpx.Client, tmp_path: Path) -> None:
-    define_workspaces()
-    with namespace_of_its_own(api) as cluster:
-        cluster.kubectl("apply", "-f", "-", text=json.dumps(runs_without_pods(seconds=2)))
-        cluster.kubectl("create", "secret", "generic", "my-secret")
-        with operating(cluster, tmp_path) as operator:
-            before = _figures(operator)
-            begun = time.monotonic()
-            apply(cluster, *(workspace(f"many-{number}") for number in range(COUNT)))
-            wait_for(
-                "end of all",
-                lambda: _ended(cluster) == COUNT,
-                seconds=_MOST_SECONDS,
-                explain=lambda: f"{_ended(cluster)} have ended\n{operator.log}",
-            )
-            minutes = (time.monotonic() - begun) / 60
-            after = _figures(operator)
-            runs = cluster.metadata("argoproj.io/v1alpha1", "workflows")
-            assert len(runs) == COUNT
-            memory = after["process_resident_memory_bytes"]
-            requests = after["argotune_operator_api_requests_total"]
-            requests -= before["argotune_operator_api_requests_total"]
-            _LOGGER.info(
-                "%d Workspaces in %.1f min: %.0f MiB, %.0f requests a minute, %.1f each",
-                *(COUNT, minutes, memory / 2**20, requests / minutes, requests / COUNT),
-            )
-            assert memory < _MOST_MEMORY_BYTES
-            begun = time.monotonic()
-            cluster.kubectl("delete", WORKSPACES, "--all", f"--timeout={_MOST_SECONDS}s",
-                            seconds=_MOST_SECONDS)  # fmt: skip
-            _LOGGER.info("deleted in %.0f s", time.monotonic() - begun)
+    with place_for_runs(api, seconds=2) as cluster, operating(cluster, tmp_path) as operator:
+        before = _figures(operator)
+        begun = time.monotonic()
+        apply(cluster, *(workspace(f"many-{number}") for number in range(COUNT)))
+        wait_for(
+            "end of all",
+            lambda: _ended(cluster) == COUNT,
+            seconds=_MOST_SECONDS,
+            explain=lambda: f"{_ended(cluster)} have ended\n{operator.log}",
+        )
+        minutes = (time.monotonic() - begun) / 60
+        after = _figures(operator)
+        runs = cluster.metadata("argoproj.io/v1alpha1", "workflows")
+        assert len(runs) == COUNT
+        memory = after["process_resident_memory_bytes"]
+        requests = after["argotune_operator_api_requests_total"]
+        requests -= before["argotune_operator_api_requests_total"]
+        _LOGGER.info(
+            "%d Workspaces in %.1f min: %.0f MiB, %.0f requests a minute, %.1f each",
+            *(COUNT, minutes, memory / 2**20, requests / minutes, requests / COUNT),
+        )
+        assert memory < _MOST_MEMORY_BYTES
+        begun = time.monotonic()
+        cluster.kubectl("delete", WORKSPACES, "--all", f"--timeout={_MOST_SECONDS}s",
+                        seconds=_MOST_SECONDS)  # fmt: skip
+        _LOGGER.info("deleted in %.0f s", time.monotonic() - begun)
 
 
 def _figures(operator: OperatorProcess) -> dict[str, float]:

@@ -14,15 +14,13 @@ import pytest
 
 from argotune.workflows.operator.seen import CONTENT
 from tests.e2e.cluster import Cluster, Object, run, wait_for
-from tests.e2e.conftest import namespace_of_its_own
 from tests.e2e.operator import (
     API,
     WORKSPACES,
     OperatorProcess,
     apply,
-    define_workspaces,
     operating,
-    runs_without_pods,
+    place_for_runs,
     workspace,
 )
 
@@ -45,10 +43,7 @@ _LONGEST_LIFE_SECONDS = 6.0
 @pytest.fixture(scope="module")
 def place(api: httpx.Client) -> Iterator[Cluster]:
     """A namespace whose runs need no pods and wait for ever, with the kind Workspace."""
-    define_workspaces()
-    with namespace_of_its_own(api) as cluster:
-        cluster.kubectl("apply", "-f", "-", text=json.dumps(runs_without_pods(seconds=None)))
-        cluster.kubectl("create", "secret", "generic", "my-secret")
+    with place_for_runs(api, seconds=None) as cluster:
         yield cluster
         # Nobody is left to let them go.
         for item in cluster.items(API, "workspaces"):
@@ -187,16 +182,12 @@ def test_killed_at_any_moment_it_makes_each_run_once_and_leaves_nothing(
 
 
 def test_a_namespace_is_deleted_with_its_workspaces(api: httpx.Client, tmp_path: Path) -> None:
-    define_workspaces()
-    with namespace_of_its_own(api) as cluster:
-        cluster.kubectl("apply", "-f", "-", text=json.dumps(runs_without_pods(seconds=None)))
-        cluster.kubectl("create", "secret", "generic", "my-secret")
-        with operating(cluster, tmp_path) as operator:
-            apply(cluster, workspace("going"))
-            wait_for("run", lambda: runs_of(cluster, "going"), seconds=_SETTLED_SECONDS)
-            seconds = f"--timeout={_SETTLED_SECONDS}s"
-            run("kubectl", "delete", "namespace", cluster.namespace, seconds)
-            assert "namespace-is-deleted" in operator.log
+    with place_for_runs(api, seconds=None) as cluster, operating(cluster, tmp_path) as operator:
+        apply(cluster, workspace("going"))
+        wait_for("run", lambda: runs_of(cluster, "going"), seconds=_SETTLED_SECONDS)
+        seconds = f"--timeout={_SETTLED_SECONDS}s"
+        run("kubectl", "delete", "namespace", cluster.namespace, seconds)
+        assert "namespace-is-deleted" in operator.log
 
 
 def test_it_ends_well_and_gives_its_lease_back(place: Cluster, operator: OperatorProcess) -> None:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.workflows.workspace.helpers import QUICK_START, WORKSPACE, changed
+from tests.workflows.workspace.helpers import QUICK_START, SERVICE, WORKSPACE, changed
 
-SERVICE = """\
-apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata:
-  name: assistant
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector:
-    matchLabels:
-      apps: assistant
-inference:
-  preset:
-    name: phi-4
-  adapters:
-  - source:
-      name: docs
-      image: registry.example.com/team/docs:v3
-      imagePullSecrets: [pull]
-    strength: "0.5"
-"""
+_PULLED = {
+    "name": "docs",
+    "image": "registry.example.com/team/docs:v3",
+    "imagePullSecrets": ["pull"],
+}
+_WITH_ADAPTER = changed(
+    {"inference/adapters": [{"source": _PULLED, "strength": "0.5"}]}, base=SERVICE
+)
 _ADAPTER = {"source": {"name": "a", "image": "registry.example.com/team/docs:v3"}}
 _PRESET = {"name": "phi-4"}
 
@@ -35,13 +23,13 @@ def _of_tuning(changes: dict[str, Any]) -> str:
 
 
 def _of_service(changes: dict[str, Any]) -> str:
-    return changed(changes, base=SERVICE)
+    return changed(changes, base=_WITH_ADAPTER)
 
 
 TAKEN = {
     "quick start": QUICK_START,
     "tuning": WORKSPACE,
-    "inference": SERVICE,
+    "inference": _WITH_ADAPTER,
     "existing nodes": _of_tuning({"resource": None}),
     "capital method": _of_tuning({"tuning/method": "QLoRA"}),
     "one node": _of_tuning({"resource/count": 1}),

@@ -61,6 +61,21 @@ tuning:
     imagePushSecret: my-secret
 """
 
+SERVICE = """\
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata:
+  name: assistant
+resource:
+  instanceType: Standard_NC24ads_A100_v4
+  labelSelector:
+    matchLabels:
+      apps: assistant
+inference:
+  preset:
+    name: phi-4
+"""
+
 CONFIG_MAP = """\
 apiVersion: v1
 kind: ConfigMap

@@ -15,22 +15,8 @@ from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.planned import load_service
 from argotune.workflows.workspace.read import is_about_inference, read_service
 from argotune.workflows.workspace.workflow import referring_workflow, to_parameters
-from tests.workflows.workspace.helpers import BASE_DIR, WORKSPACE, changed, problems_of
+from tests.workflows.workspace.helpers import BASE_DIR, SERVICE, WORKSPACE, changed, problems_of
 
-SERVICE = """\
-apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata:
-  name: assistant
-resource:
-  instanceType: Standard_NC24ads_A100_v4
-  labelSelector:
-    matchLabels:
-      apps: assistant
-inference:
-  preset:
-    name: phi-4
-"""
 CONFIG_MAP = """\
 ---
 apiVersion: v1

@@ -6,7 +6,8 @@ from argotune.workflows.cli.checks.subject import Needs
 from argotune.workflows.workspace.planned import load_service
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look
 from tests.workflows.installed import decide
-from tests.workflows.workspace.test_inference import SERVICE, adapter, service
+from tests.workflows.workspace.helpers import SERVICE
+from tests.workflows.workspace.test_inference import adapter, service
 
 TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
 

@@ -23,8 +23,8 @@ from tests.workflows.cli.cluster_workflows import run_of, service_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.templates.references import undefined_references
-from tests.workflows.workspace.helpers import changed
-from tests.workflows.workspace.test_inference import CONFIG_MAP, SERVICE, adapter
+from tests.workflows.workspace.helpers import SERVICE, changed
+from tests.workflows.workspace.test_inference import CONFIG_MAP, adapter
 
 HERE = ("-n", "team-a")
 
