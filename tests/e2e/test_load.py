@@ -20,7 +20,7 @@ from tests.e2e.runs import ALL_WELL, Run, seconds_between
 from tests.e2e.site import QUESTION, Site
 from tests.e2e.stories import STORY_SECONDS
 
-pytestmark = [pytest.mark.cluster, pytest.mark.shard4, pytest.mark.timeout(STORY_SECONDS)]
+pytestmark = [pytest.mark.cluster, pytest.mark.shard3, pytest.mark.timeout(STORY_SECONDS)]
 
 _RUNS = int(os.environ.get("E2E_RUNS_AT_ONCE", "10"))
 _RUN_SECONDS = 1200
