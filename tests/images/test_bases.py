@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -75,6 +76,17 @@ def test_the_digest_of_the_base_is_written_and_built_from(checkout: Checkout) ->
     assert done.returncode == 0, done.stderr
     assert checkout.lock.read_text() == f"{checkout.base}@{DIGEST}\n"
     assert checkout.built_from() == f"{checkout.base}@{DIGEST}"
+
+
+def test_the_base_of_the_containerfiles_is_held_to_a_digest() -> None:
+    bases = {
+        found
+        for path in (ROOT / "images").glob("*.Containerfile")
+        for found in re.findall(r"^ARG BASE=(\S+)$", path.read_text(), re.MULTILINE)
+    }
+    (base,) = bases
+    locked = (ROOT / "images" / "bases.lock").read_text()
+    assert re.fullmatch(rf"{re.escape(base)}@sha256:[0-9a-f]{{64}}\n", locked)
 
 
 def test_a_base_of_ones_own_is_left_as_it_is(checkout: Checkout) -> None:

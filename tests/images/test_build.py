@@ -18,6 +18,8 @@ _BUILDER = """#!/bin/bash
 echo "{name}${{DOCKER_BUILDKIT:+ with BuildKit}}: $*" >> "{calls}"
 """
 _TAGGED = {"TAG": "0.1.0", "REGISTRY": "registry.example.com/team"}
+_BASE = f" --build-arg BASE={(ROOT / 'images' / 'bases.lock').read_text().strip()}"
+"""The argument of a build that names no base."""
 
 
 class Machine:
@@ -101,7 +103,7 @@ def test_docker_builds_with_buildkit_and_a_fixed_date(machine: Machine) -> None:
     assert machine.calls == [
         "docker with BuildKit: build --build-arg SOURCE_DATE_EPOCH=0"
         " --file images/step.Containerfile --tag registry.example.com/team/argotune-plan:0.1.0"
-        f" --build-arg STEP=plan{labels_of('plan')} ."
+        f" --build-arg STEP=plan{labels_of('plan')}{_BASE} ."
     ]
 
 
@@ -133,7 +135,7 @@ def test_extras_are_passed_to_tune_alone(machine: Machine, given: str | None, pa
         "podman with BuildKit: build --layers --timestamp 0"
         f" --file images/{file_of(step)}.Containerfile"
         f" --tag registry.example.com/team/argotune-{step}:0.1.0{step_of(step)}"
-        f"{labels_of(step)}{passed if step == 'tune' else ''} ."
+        f"{labels_of(step)}{_BASE}{passed if step == 'tune' else ''} ."
         for step in IMAGES
     ]
 
