@@ -441,10 +441,13 @@ def stored_spec(cluster: Cluster, name: str) -> Object:
 
 
 def is_done(cluster: Cluster, name: str) -> bool:
-    """Whether the run has ended, or its tune pod was refused: that is tried again for long."""
+    """Whether the run has ended, or its tune pod was refused twice: that is tried again for long.
+
+    Once is no answer: a busy API server may fail to take a pod that it takes the next time.
+    """
     found = cluster.read("argoproj.io/v1alpha1", "workflows", name) or {}
     status = found.get("status") or {}
-    tune = [n for n in (status.get("nodes") or {}).values() if n["displayName"] == "tune(0)"]
+    tune = [n for n in (status.get("nodes") or {}).values() if n["displayName"] == "tune(1)"]
     return bool(status.get("finishedAt")) or any(node["phase"] == "Error" for node in tune)
 
 
