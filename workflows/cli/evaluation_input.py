@@ -13,6 +13,7 @@ from argotune.steps.common import strict_yaml
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.checks import Check
+from argotune.steps.contracts.versions import is_of_versions
 from argotune.steps.plan.planning import (
     OF_HUB,
     OWN_SECTION,
@@ -31,6 +32,9 @@ from argotune.workflows.workspace.tags import unsafe
 FindService = Callable[[str], str | None]
 """Returns the image, by digest, of the adapter that a workspace has in service; None: there is no
 workspace of that name. Raises InputError where it has none in service."""
+FindVersion = Callable[[str, str], str]
+"""Returns the image of a version of a workspace, by digest where its registry could be asked.
+Raises InputError where there is no such workspace or version, CliError where it has pushed none."""
 FindPreset = Callable[[str], str | None]
 """Returns the text of a preset of one's own; None: there is none of this name. Raises LookupError
 where that cannot be known, with the reason."""
@@ -42,7 +46,7 @@ class Asked:
     """An evaluation, as the plan step takes it."""
 
     models: tuple[str, ...]
-    """Presets, images, and NAME=IMAGE for the adapter that a workspace has in service."""
+    """Presets, images, and NAME=IMAGE or NAME:VERSION=IMAGE for the adapters of workspaces."""
     own_preset: str = ""
     """The preset of one's own that they name, as JSON; empty: they name none."""
     urls: tuple[str, ...]
@@ -61,6 +65,7 @@ class Place:
     is_here: bool
     """Whether files and directories of this machine may be named."""
     find_service: FindService
+    find_version: FindVersion
     find_preset: FindPreset
 
 
@@ -156,6 +161,9 @@ def _model(name: str, place: Place, remark: str) -> str:
         return name
     if name.startswith("oci:") or "/" in name:
         return _image(name, place)
+    workspace, _, version = name.partition(":")
+    if workspace and is_of_versions(version):
+        return f"{name}={place.find_version(workspace, version)}"
     image = place.find_service(name)
     if image is not None:
         return f"{name}={image}"
@@ -163,7 +171,8 @@ def _model(name: str, place: Place, remark: str) -> str:
     raise InputError(
         f"{name}: no preset"
         + (f" (did you mean {near}?)" if near else "")
-        + f", no workspace with a service of {place.title}, and no image, which would be"
+        + f", no workspace with a service of {place.title}, no version of one, which would be"
+        " NAME:vN or NAME:live, and no image, which would be"
         " REGISTRY/REPOSITORY:TAG" + (" or oci:DIRECTORY:TAG" if place.is_here else "") + remark
     )
 

@@ -27,7 +27,9 @@ OF_HUB = "hub:"
 """Before a model of the Hub, whose name may be that of an image."""
 _WEIGHTS = "adapter_model.safetensors"
 # No image begins so: what is before a path has a dot or a port, or is `oci:`.
-_NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?)=(?P<image>.+)")
+_NAMED = re.compile(
+    r"(?P<name>(?!oci:)[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[a-z0-9]([a-z0-9-]*[a-z0-9])?)?)=(?P<image>.+)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

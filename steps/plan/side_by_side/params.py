@@ -16,7 +16,7 @@ class Params:
     models: tuple[str, ...]
     """The models, all of one base, as a JSON list: a preset, maybe of one's own, or hub:OWNER/NAME,
     which are base models, or an adapter's image, REGISTRY/REPOSITORY:TAG or by digest, without both
-    the one in service. NAME= before it is what tables call it."""
+    the one in service. NAME= or NAME:VERSION= before it is what tables call it."""
     own_preset: str = ""
     """A preset of one's own that `models` names, as JSON; empty: it is the installation's."""
     presets_dir: Path | None = None

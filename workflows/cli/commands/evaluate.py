@@ -51,8 +51,8 @@ def evaluate(
             metavar="MODEL...",
             help="A preset, also one of your own, or hub:OWNER/NAME, which are base models; an"
             " adapter's image, REGISTRY/REPOSITORY:TAG or oci:DIRECTORY:TAG, without a tag the"
-            " one in service; or a workspace, which means the adapter that it has in service."
-            " All of one base.",
+            " one in service; or a workspace, which means the adapter that it has in service, or"
+            " NAME:vN, a version of one. All of one base.",
             show_default=False,
         ),
     ],

@@ -29,7 +29,9 @@ from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.runs import local_runs, runs_meant
 from argotune.workflows.cli.local.start import last_deployed, login_file
 from argotune.workflows.cli.local.step_process import run_step
+from argotune.workflows.cli.show.in_service import find_version
 from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, serves_alone
+from argotune.workflows.cli.versions_of import place_of
 from argotune.workflows.workspace.evaluation import NAME
 from argotune.workflows.workspace.own_presets import text_of_this_machine
 
@@ -42,6 +44,7 @@ def this_machine(here: Home) -> Place:
         title="this machine",
         is_here=True,
         find_service=lambda name: _in_service(here, name),
+        find_version=_version,
         find_preset=text_of_this_machine,
     )
 
@@ -53,9 +56,17 @@ def _in_service(here: Home, name: str) -> str | None:
     if serves_alone(run.workflow):
         raise no_own_adapter(name)
     image = parse_reference(inputs_of_node(node_of_step(run.workflow, "deploy"))["reference"])
-    registry = Registry(auth_file=login_file(), attempts=2)
-    live = find_live(repository_of(image, registry), run.workspace)
+    live = find_live(repository_of(image, _registry()), run.workspace)
     return str(image if live is None else with_digest(image, live.digest))
+
+
+def _version(name: str, version: str) -> str:
+    image = place_of(name, None).image
+    return str(with_digest(image, find_version(name, version, image, _registry()).digest))
+
+
+def _registry() -> Registry:
+    return Registry(auth_file=login_file(), attempts=2)
 
 
 def evaluate_models(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.in_service import SERVES
 from argotune.steps.contracts.side_by_side import SideBySide, parse_side_by_side
+from argotune.steps.registry.oci import with_digest
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.steps.settings.step_params import (
     EVALUATION_STEPS,
@@ -15,6 +19,7 @@ from argotune.steps.settings.step_params import (
 )
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.evaluation_input import Asked, Place, no_own_adapter
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.overrides import read_settings
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments
@@ -23,8 +28,9 @@ from argotune.workflows.cli.remote.submission import (
     check_collection,
     create_with_secret,
 )
-from argotune.workflows.cli.show.in_service import described
+from argotune.workflows.cli.show.in_service import described, find_version
 from argotune.workflows.cli.show.workflow_json import Workflow, step_output
+from argotune.workflows.cli.versions_of import place_of
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.evaluation import (
     NAME,
@@ -50,6 +56,20 @@ def namespace_of(cluster: Cluster) -> Place:
             raise no_own_adapter(name)
         return described(name, annotations).adapter
 
+    def find_version_there(name: str, version: str) -> str:
+        image = place_of(name, cluster).image
+        with Login(cluster=cluster).registry() as registry:
+            try:
+                found = find_version(name, version, image, registry, cluster.flags)
+            except StepError as error:
+                # The run's own login may reach a registry that this person's does not.
+                print(
+                    f"warning: {name}:{version} was not looked up before the run: {error}",
+                    file=sys.stderr,
+                )
+                return str(replace(image, tag=version))
+        return str(with_digest(image, found.digest))
+
     def find_preset(name: str) -> str | None:
         installed = cluster.find_config_map(None, INSTALLED_PRESETS, f"{name}.yaml")
         return installed or text_of_this_machine(name)
@@ -58,6 +78,7 @@ def namespace_of(cluster: Cluster) -> Place:
         title=f"namespace {cluster.namespace}",
         is_here=False,
         find_service=find_service,
+        find_version=find_version_there,
         find_preset=find_preset,
     )
 

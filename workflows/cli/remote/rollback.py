@@ -12,7 +12,6 @@ from argotune.steps.common.errors import StepError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.in_service import InService
 from argotune.steps.registry.oci import ImageReference, LayoutReference
-from argotune.steps.registry.versions import repository_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.applied import annotate_applied
@@ -21,6 +20,7 @@ from argotune.workflows.cli.remote.runs import cluster_runs, deployments, host_o
 from argotune.workflows.cli.remote.submission import begun_by_person
 from argotune.workflows.cli.show.in_service import (
     described,
+    find_version,
     only_pushed_note,
     reference_of,
     repository,
@@ -129,15 +129,9 @@ def _check_is_there(
     """
     with login.registry() as registry:
         try:
-            found = repository_of(image, registry).find(version)
+            find_version(name, version, image, registry, cluster.flags)
         except StepError as error:
             print(f"warning: {version} was not looked up before the run: {error}", file=sys.stderr)
-            return
-    if found is None:
-        raise InputError(
-            f"{version!r}: {image} has no such version; `argotune versions {name} {cluster.flags}`"
-            " lists what there is"
-        )
 
 
 def _note(cluster: Cluster, name: str) -> str:

@@ -14,8 +14,10 @@ from argotune.steps.registry.oci import (
     parse_reference,
     with_digest,
 )
+from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.versions import Adapter, repository_of
 from argotune.steps.settings.run_settings import PREFIX
-from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.show.workflow_json import Workflow, name_of, only_pushes
 
 
@@ -76,3 +78,23 @@ def reference_of(service: str, known: InService, version: str | None) -> str | N
 def repository(known: InService) -> ImageReference | LayoutReference:
     """Return where the versions of a service have their tags."""
     return with_digest(parse_reference(known.adapter), None)
+
+
+def find_version(
+    service: str,
+    version: str,
+    image: ImageReference | LayoutReference,
+    registry: Registry,
+    flags: str = "",
+) -> Adapter:
+    """Read a version of a service, whose adapters are beside `image`; `flags` name its cluster.
+
+    Raises InputError where it is not there, StepError where the registry cannot be asked.
+    """
+    found = repository_of(image, registry).find(version)
+    if found is None:
+        listing = " ".join(filter(None, ["argotune versions", service, flags]))
+        raise InputError(
+            f"{version!r}: {image} has no such version; `{listing}` lists what there is"
+        )
+    return found

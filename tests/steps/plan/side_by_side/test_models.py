@@ -43,10 +43,17 @@ def test_models_stay_in_the_order_in_which_they_are_named(tmp_path: Path) -> Non
 
 def test_a_name_before_an_image_is_what_tables_call_it(tmp_path: Path) -> None:
     image = put_adapter(tmp_path, "v1")
-    assert [each.name for each in find(tmp_path, f"python-docs={image}").models] == [
-        "tiny",
+    named = (f"python-docs={image}", f"python-docs:v1={image}")
+    assert [each.name for each in find(tmp_path, *named).models] == [
         "python-docs",
+        "python-docs:v1",
     ]
+    assert [each.name for each in find(tmp_path, named[0]).models] == ["tiny", "python-docs"]
+
+
+def test_a_directory_with_an_equals_sign_has_no_name_before_it(tmp_path: Path) -> None:
+    (model,) = read_models([f"oci:a={tmp_path}:v1"])
+    assert model.name == str(model.image) == f"oci:a={tmp_path}:v1"
 
 
 def test_an_image_without_a_tag_is_the_one_in_service(tmp_path: Path) -> None:

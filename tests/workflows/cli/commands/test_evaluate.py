@@ -11,9 +11,17 @@ from rich.console import Console
 
 from argotune.steps.contracts.checks import CheckResult, Example
 from argotune.steps.contracts.side_by_side import Difference, Measured, Question, SideBySide
+from argotune.steps.registry.oci import LayoutReference
+from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.versions import repository_of
 from argotune.workflows.cli.evaluation_input import Place, read_asked
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.evaluate import this_machine
 from argotune.workflows.cli.show.side_by_side import print_side_by_side, side_by_side_page
 from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.commands.test_compare import layout
+
+__all__ = ["layout"]
 
 EXAMPLE = Example(prompt="Q", reference="42", answer="41", score=0.0, reason="it is not 42")
 FOUND = SideBySide(
@@ -112,6 +120,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["tiny", "tiny"], "tiny is given twice"),
         (["file.yaml"], "file.yaml: a file; name the workspace in it, its preset or the image of"),
+        (["phi:2"], "no version of one, which would be NAME:vN or NAME:live, and no image, which"),
+        (["phi:v2"], "'phi': no run or workspace of this name"),
         (["phi4"], "phi4: no preset (did you mean phi-4?), no workspace with a service of this"),
         (["registry.example.com/UP:1"], "'UP' is not a component of a repository name"),
         (["tiny", "--data", "ftp://a.example/x"], "--data ftp://a.example/x: accepted are"),
@@ -158,7 +168,31 @@ def test_a_directory_is_named_from_the_root_for_the_steps(
         title="this machine",
         is_here=True,
         find_service=lambda _: None,
+        find_version=lambda *_: "",
         find_preset=lambda _: None,
     )
     found = read_asked([name], ["https://acme.example/rows.jsonl"], None, None, here)
     assert found.models == (f"oci:{tmp_path / directory}:v1",)
+
+
+def test_a_version_is_found_by_its_number_or_state(
+    layout: Path, home_dir: Path, argotune: Argotune
+) -> None:
+    repository = repository_of(LayoutReference(directory=layout), Registry())
+    digests = {tag: found.digest for tag in ("v1", "v2") if (found := repository.find(tag))}
+    names = ["phi:v1", "phi:previous", "phi:v2", "phi:live"]
+    found = read_asked(
+        names, ["https://acme.example/rows.jsonl"], None, None, this_machine(Home(home_dir))
+    )
+    assert found.models == tuple(
+        f"{name}=oci:{layout}@{digests[tag]}"
+        for name, tag in zip(names, ("v1", "v1", "v2", "v2"), strict=True)
+    )
+    rows = layout.parent / "rows.jsonl"
+    rows.write_text("{}")
+    answer = argotune("evaluate", "phi:v1", "phi:v9", "phi:candidate", "--data", rows)
+    assert answer.code == 2
+    assert [said.removeprefix("error: ") for said in answer.errors] == [
+        f"{tag!r}: oci:{layout} has no such version; `argotune versions phi` lists what there is"
+        for tag in ("v9", "candidate")
+    ]

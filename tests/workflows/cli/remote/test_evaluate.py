@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +16,12 @@ from argotune.steps.plan.base_model.own import dump_preset, load_preset
 from argotune.steps.settings.step_params import evaluation_settings
 from argotune.workflows.workspace.manifests import fill_in, parameters_of, read_rendered
 from tests.fakes.kube import Cluster, Object
+from tests.fakes.registry import serving
 from tests.steps.plan.side_by_side.adapters import TINY
 from tests.workflows.cli.cluster_workflows import run_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.commands.test_evaluate import FOUND
-from tests.workflows.cli.commands.test_rollback import KNOWN, NEW, put_service
+from tests.workflows.cli.commands.test_rollback import KNOWN, NEW, needs_skopeo, put_service
 from tests.workflows.cli.remote.test_states import meanwhile
 
 DATA = "https://example.com/questions.jsonl"
@@ -134,6 +137,33 @@ def test_a_service_without_training_is_no_model(installed: Cluster, argotune: Ar
         "phi: its service is one without training, and has no adapter of its own; name its"
         " preset, and each of its adapters by the image"
     ]
+
+
+@needs_skopeo
+def test_versions_are_found_by_this_persons_login_or_else_left_to_the_run(
+    installed: Cluster, argotune: Argotune
+) -> None:
+    manifest = ("application/vnd.oci.image.manifest.v1+json", b"{}")
+    for login in (False, True):
+        with serving(login=login) as registry:
+            image = f"{registry.host}/team/phi"
+            registry.manifests["team/phi", "v1"] = manifest
+            put_service(installed, dataclasses.replace(KNOWN, adapter=f"{image}@sha256:{64 * 'b'}"))
+            asked = ("--data", DATA, *HERE)
+            if not login:
+                refused = argotune("evaluate", "phi:v1", "phi:v9", *asked)
+                assert (refused.code, installed.of_kind("Workflow")) == (2, [])
+                assert refused.errors == [
+                    f"'v9': {image} has no such version; `argotune versions phi -n team-a` lists"
+                    " what there is"
+                ]
+            answer = argotune("evaluate", "phi:v1", "phi", *asked)
+        assert answer.code == 0
+        made, given = created(installed)
+        installed.take("Workflow", "team-a", made["metadata"]["name"])
+        found = ":v1" if login else f"@sha256:{hashlib.sha256(manifest[1]).hexdigest()}"
+        assert json.loads(given["models"])[0] == f"phi:v1={image}{found}"
+        assert answer.err.startswith("warning: phi:v1 was not looked up before the run: ") == login
 
 
 def test_all_that_is_wrong_is_said_at_once_and_nothing_is_made(
