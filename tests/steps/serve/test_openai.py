@@ -14,6 +14,7 @@ from openai import OpenAI
 
 from argotune.steps.contracts.served import ADAPTER_HEADER
 from tests.fakes.engine import ANSWER, FakeEngine
+from tests.fakes.tokenizer import VOCABULARY, make_tokenizer
 from tests.steps.serve.conftest import DIGEST, QUESTION, ToldEngine
 
 USER = {"role": "user", "content": QUESTION}
@@ -23,6 +24,7 @@ TOWN = {
     "required": ["town"],
     "additionalProperties": False,
 }
+PLACE = {"title": "place", "description": "A place.", **TOWN}
 WEATHER = {
     "type": "function",
     "function": {"name": "weather", "description": "The weather.", "parameters": TOWN},
@@ -111,18 +113,20 @@ def test_plain_completions_continue_a_text_as_it_is(client: OpenAI, engine: Told
 
 
 def test_plain_completions_of_several_prompts_and_streams(client: OpenAI) -> None:
-    answer = client.completions.create(model="demo", prompt=["one", "two"], n=2)
+    asked = f"<|user|>{QUESTION}<|end|><|assistant|>"
+    answer = client.completions.create(model="demo", prompt=[asked, asked], n=2)
     assert [(each.index, each.text) for each in answer.choices] == [
         (index, ANSWER) for index in range(4)
     ]
+    ids = make_tokenizer()(asked)["input_ids"]
     texts = [
         chunk.choices[0].text
-        for chunk in client.completions.create(model="demo", prompt=[10, 11], stream=True)
+        for chunk in client.completions.create(model="demo", prompt=ids, stream=True)
     ]
     assert len(texts) > 3
     assert "".join(texts) == ANSWER
     with pytest.raises(openai.BadRequestError, match="token 300 is not one of the model's"):
-        client.completions.create(model="demo", prompt=[300])
+        client.completions.create(model="demo", prompt=[VOCABULARY])
 
 
 def test_models_are_listed_and_found_by_names_with_slashes(client: OpenAI) -> None:
@@ -266,26 +270,31 @@ def test_parameters_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
     assert "presence_penalty: this server has no such" in refusal(client, presence_penalty=False)
 
 
-def test_langchain_asks_calls_tools_and_reads_structured_answers(
-    http: httpx.Client, engine: ToldEngine
-) -> None:
-    model = ChatOpenAI(
+def langchain(http: httpx.Client) -> ChatOpenAI:
+    return ChatOpenAI(
         model="demo",
         base_url=f"{http.base_url}/v1",
         api_key="none",  # type: ignore[arg-type]
         max_retries=0,
         http_client=http,
     )
-    conversation = [HumanMessage(QUESTION)]
+
+
+def test_langchain_asks_and_reads_streams_and_structured_answers(http: httpx.Client) -> None:
+    model, conversation = langchain(http), [HumanMessage(QUESTION)]
     assert model.invoke(conversation).content == ANSWER
     assert "".join(str(chunk.content) for chunk in model.stream(conversation)) == ANSWER
+    structured = model.with_structured_output(PLACE, method="json_schema")
+    assert structured.invoke(conversation) == {"town": "Bern"}
+
+
+def test_langchain_calls_tools(http: httpx.Client, engine: ToldEngine) -> None:
+    model, conversation = langchain(http), [HumanMessage(QUESTION)]
     engine.said = CALL
     (call,) = model.bind_tools([WEATHER]).invoke(conversation).tool_calls
     assert (call["name"], call["args"]) == ("weather", {"town": "Bern"})
-    schema = {"title": "place", "description": "A place.", **TOWN}
-    for method in ("json_schema", "function_calling"):
-        structured = model.with_structured_output(schema, method=method)  # type: ignore[arg-type]
-        assert structured.invoke(conversation) == {"town": "Bern"}
+    structured = model.with_structured_output(PLACE, method="function_calling")
+    assert structured.invoke(conversation) == {"town": "Bern"}
 
 
 def test_head_cors_and_the_document(http: httpx.Client) -> None:
@@ -318,12 +327,16 @@ def test_head_cors_and_the_document(http: httpx.Client) -> None:
     [
         ({"messages": [USER]}, {"response": ANSWER, "finish_reason": "stop"}),
         (
-            {"prompt": "x", "generate_kwargs": {"max_new_tokens": 2, "do_sample": False}},
+            {"prompt": QUESTION, "generate_kwargs": {"max_new_tokens": 2, "do_sample": False}},
             {"response": "It stands", "finish_reason": "length"},
         ),
         (
-            {"prompt": "Q: ", "return_full_text": True, "generate_kwargs": {"stop_strings": " s"}},
-            {"response": "Q: It", "finish_reason": "stop"},
+            {
+                "prompt": QUESTION,
+                "return_full_text": True,
+                "generate_kwargs": {"stop_strings": " s"},
+            },
+            {"response": f"{QUESTION}It", "finish_reason": "stop"},
         ),
     ],
 )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,15 @@ class Process:
     process: subprocess.Popen[str]
     log: Path
     client: httpx.Client
+    loading: httpx.Response | None
+    """What /health answered before it was ready."""
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def vllm_python() -> str:
@@ -66,10 +75,9 @@ def serving(
             text=True,
         )
     try:
-        with httpx.Client(
-            base_url=_ready_url(process, port_file, log), timeout=120, trust_env=False
-        ) as client:
-            yield Process(process, log, client)
+        url, loading = _ready(process, port_file, log)
+        with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
+            yield Process(process, log, client, loading)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,7 +86,11 @@ def serving(
         process.wait()
 
 
-def _ready_url(process: subprocess.Popen[str], port_file: Path, log: Path) -> str:
+def _ready(
+    process: subprocess.Popen[str], port_file: Path, log: Path
+) -> tuple[str, httpx.Response | None]:
+    """The URL of the server once it is ready, and what it said before."""
+    loading = None
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
@@ -86,6 +98,8 @@ def _ready_url(process: subprocess.Popen[str], port_file: Path, log: Path) -> st
             continue
         url = f"http://127.0.0.1:{port_file.read_text().strip()}"
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health", trust_env=False).status_code == httpx.codes.OK:
-                return url
+            response = httpx.get(f"{url}/health", trust_env=False)
+            if response.status_code == httpx.codes.OK:
+                return url, loading
+            loading = response
     raise AssertionError(f"the server did not start: {log.read_text()[-3000:]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ from tests.fakes.engine import ANSWER
 from tests.fakes.services import DIGEST, write_service
 from tests.steps.serve.conftest import QUESTION, Tuned
 from tests.steps.tune.models import tiny_plan
-from tests.steps.vllm.real.process import serving
+from tests.steps.vllm.real.process import Process, serving
 
 # A server starts in one to four minutes.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
 
 
-def test_the_base_answers_and_adapters_by_their_strength(tuned: Tuned, tmp_path: Path) -> None:
+def test_the_base_answers_adapters_by_their_strength_and_a_signal_lets_it_finish(
+    tuned: Tuned, tmp_path: Path
+) -> None:
     foreign = shutil.copytree(tuned.adapter_dir, tmp_path / "foreign")
     (foreign / FILE_NAME).unlink()
     adapters = {"whole": tuned.adapter_dir, "none": tuned.adapter_dir, "foreign": foreign}
@@ -43,7 +46,19 @@ def test_the_base_answers_and_adapters_by_their_strength(tuned: Tuned, tmp_path:
             answers[model] = reply.json()["choices"][0]["message"]["content"]
             digests[model] = reply.headers.get(ADAPTER_HEADER)
         assert {each["max_model_len"] for each in models} == {64}
+        _end_during_an_answer(server)
     assert digests == dict.fromkeys(adapters, DIGEST) | {"demo": None, "acme/random": None}
     assert answers["whole"] == answers["foreign"] == ANSWER
     # At strength 0 an adapter adds nothing.
     assert answers["none"] == answers["demo"] == answers["acme/random"] != ANSWER
+
+
+def _end_during_an_answer(server: Process) -> None:
+    """A stream that was begun comes to its end, and then the process."""
+    body = {"model": "acme/random", "prompt": "x", "max_tokens": 60, "stream": True}
+    with server.client.stream("POST", "/v1/completions", json=body) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert server.process.wait(timeout=120) == 0
