@@ -43,6 +43,8 @@ def make_app(
         version="1",
         docs_url=None,
         redoc_url=None,
+        # Behind a proxy that speaks TLS, the address that a redirection names is wrong.
+        redirect_slashes=False,
     )
     add_error_handlers(app)
     add_status_routes(app, service)

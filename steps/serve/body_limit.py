@@ -37,7 +37,8 @@ class BodyLimit:
     async def _read(self, scope: Scope, receive: Receive) -> list[Message]:
         """The body's messages. Raises ApiError."""
         headers = Headers(scope=scope)
-        if (encoding := headers.get("content-encoding", "identity")) != "identity":
+        encoding = headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
             raise ApiError(415, f"the body's Content-Encoding is {encoding}; send it as it is")
         if "transfer-encoding" in headers and "content-length" in headers:
             # A proxy that believes the other one takes a part of the body for a request of its own

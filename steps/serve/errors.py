@@ -19,6 +19,8 @@ _MOST_CHARACTERS = 1000
 """Of a message; it may quote what was sent. In JSON a character takes up to 6 bytes."""
 _MOST_PROBLEMS = 8
 _MOST_CHARACTERS_OF_NAME = 60
+_WANT_AN_OBJECT = ("dict_type", "model_type", "model_attributes_type")
+"""Problems that pydantic tells in words of Python."""
 
 
 class ApiError(Exception):
@@ -89,14 +91,19 @@ def add_error_handlers(app: FastAPI) -> None:
             # Browsers send forms to other origins without a preflight request, but not JSON.
             message = f"the body's Content-Type is {kind}; send application/json"
             return ApiError(415, message).response()
-        return _invalid(error.errors()).response()
+        return _invalid(error.errors(), error.body).response()
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
+        code = None
         if error.status_code == 404:
             message += f"; this server has {', '.join(_routes(app))}"
-        return ApiError(error.status_code, message, headers=error.headers).response()
+            code = "unknown_url"
+        elif error.status_code == 405:
+            message += f"; it takes {(error.headers or {}).get('Allow')}"
+            code = "method_not_supported"
+        return ApiError(error.status_code, message, code=code, headers=error.headers).response()
 
 
 def _routes(app: FastAPI) -> list[str]:
@@ -109,32 +116,47 @@ def _routes(app: FastAPI) -> list[str]:
     )
 
 
-def _invalid(problems: Sequence[Mapping[str, Any]]) -> ApiError:
+def _invalid(problems: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     """The refusal of a body, with its first problems."""
-    texts = [_problem(problem) for problem in problems[:_MOST_PROBLEMS]]
+    texts = [_problem(problem, body) for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > len(texts):
         texts.append(f"and {len(problems) - len(texts)} more problems")
-    param = _place(problems[0]) if problems else ""
+    param = _place(problems[0], body) if problems else ""
     return ApiError(400, "; ".join(texts), param=param or None, code="invalid_request")
 
 
-def _problem(problem: Mapping[str, Any]) -> str:
+def _problem(problem: Mapping[str, Any], body: Any) -> str:
     """A problem reported by pydantic as FIELD: MESSAGE."""
     if problem["type"] == "json_invalid":
         return f"the body is not JSON: {problem['ctx']['error']}"
-    place = _place(problem)
+    place = _place(problem, body)
     if problem["type"] == "extra_forbidden":
         return f"{place}: this server has no such parameter; leave it out"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in _WANT_AN_OBJECT:
+        message = "Input should be an object"
     return f"{place}: {message}" if place else message
 
 
-def _place(problem: Mapping[str, Any]) -> str:
+def _place(problem: Mapping[str, Any], body: Any) -> str:
     """Where in the body the problem is, such as messages.0.role."""
     if problem["type"] == "json_invalid":
         return ""
-    parts = [str(part) for part in problem["loc"] if part != "body"]
-    return ".".join(_shown(part, _MOST_CHARACTERS_OF_NAME) for part in parts)
+    parts, here = [], body
+    for part in problem["loc"][1:]:
+        if _has(here, part):
+            here = here[part]
+        elif problem["type"] != "missing" or part != problem["loc"][-1]:
+            # Which of several forms pydantic looked at; the client did not write it.
+            continue
+        parts.append(_shown(str(part), _MOST_CHARACTERS_OF_NAME))
+    return ".".join(parts)
+
+
+def _has(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
 
 
 def _shown(text: str, most: int) -> str:

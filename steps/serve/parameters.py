@@ -38,6 +38,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType({
     "repetition_penalty": (None, 1),
     "suffix": (None, ""),
     "top_k": (None, 0, -1),
+    "verbosity": (None, "medium"),
     "web_search_options": (None,),
 })  # fmt: skip
 """Parameters that are not done here, with the values by which they ask for nothing: only with

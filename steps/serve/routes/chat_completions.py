@@ -85,6 +85,7 @@ class _Choice:
         message: dict[str, Any] = {
             "role": "assistant",
             "content": "".join(text) or (None if self.calls else ""),
+            "refusal": None,
         }
         return {
             "index": self.index,

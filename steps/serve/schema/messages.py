@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    Tag,
     model_validator,
 )
 
@@ -27,8 +29,24 @@ class TextPart(StrictModel):
     type: Literal["text"]
     text: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_type(cls, value: Any) -> Any:
+        kind = value.get("type") if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            raise ValueError(f"a part of type {kind!r}; the model reads text alone")
+        return value
 
-Text = str | Annotated[list[TextPart], Field(min_length=1)]
+
+def form_of_content(value: Any) -> str:
+    """Which of its two forms a content has, so that only that is found fault with."""
+    return "parts" if isinstance(value, list) else "text"
+
+
+Text = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")],
+    Discriminator(form_of_content),
+]
 
 
 class SystemMessage(StrictModel):

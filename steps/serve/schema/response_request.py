@@ -37,6 +37,7 @@ from argotune.steps.serve.schema.messages import (
     KeptModel,
     Name,
     check_arguments,
+    form_of_content,
 )
 
 _STATE: Mapping[str, tuple[Any, ...]] = MappingProxyType({
@@ -76,7 +77,10 @@ class InputMessage(StrictModel):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[_Part], Field(min_length=1)]
+    content: Annotated[
+        Annotated[str, Tag("text")] | Annotated[list[_Part], Field(min_length=1), Tag("parts")],
+        Discriminator(form_of_content),
+    ]
     id: str | None = None
     status: _Status | None = None
     phase: Literal["commentary", "final_answer"] | None = None
@@ -98,7 +102,10 @@ class InputResult(StrictModel):
 
     type: Literal["function_call_output"]
     call_id: str
-    output: str | Annotated[list[InputText], Field(min_length=1)]
+    output: Annotated[
+        Annotated[str, Tag("text")] | Annotated[list[InputText], Field(min_length=1), Tag("parts")],
+        Discriminator(form_of_content),
+    ]
     id: str | None = None
     status: _Status | None = None
 

@@ -108,6 +108,7 @@ class AnswerMessage(BaseModel):
 
     role: Literal["assistant"]
     content: str | None
+    refusal: None
     tool_calls: list[ToolCallObject] | None = None
 
 

@@ -83,7 +83,7 @@ def test_completions_have_openais_form(server: Server) -> None:
     assert body["model"] == "demo"
     assert body["id"].startswith("chatcmpl-")
     (choice,) = body["choices"]
-    assert choice["message"] == {"role": "assistant", "content": ANSWER}
+    assert choice["message"] == {"role": "assistant", "content": ANSWER, "refusal": None}
     assert choice["finish_reason"] == "stop"
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
@@ -196,7 +196,7 @@ def test_bad_completions_are_refused_in_words(
     [
         (b'{"prompt":', "the body is not JSON: Expecting value"),
         (b"[" * 4000, "the body is nested deeper than 64 levels"),
-        (b"[]", "Input should be a valid dictionary or object to extract fields from"),
+        (b"[]", "Input should be an object"),
         (b"{}", "give either prompt or messages"),
         (b'{"prompt": ""}', "prompt: String should have at least 1 character"),
         (
@@ -221,7 +221,11 @@ ROUTES = (
 
 def test_unknown_paths_and_methods_are_refused_in_words(server: Server) -> None:
     assert error_of(server.client.get("/nix")) == (404, f"GET /nix: Not Found; {ROUTES}")
-    assert error_of(server.client.get("/chat")) == (405, "GET /chat: Method Not Allowed")
+    message = "GET /chat: Method Not Allowed; it takes POST"
+    assert error_of(server.client.get("/chat")) == (405, message)
+    slash = server.client.post("/v1/chat/completions/", json={})
+    assert error_of(slash) == (404, f"POST /v1/chat/completions/: Not Found; {ROUTES}")
+    assert slash.json()["error"]["code"] == "unknown_url"
 
 
 def test_a_large_body_is_refused_whether_or_not_it_says_its_size(server: Server) -> None:

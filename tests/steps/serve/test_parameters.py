@@ -96,6 +96,28 @@ def test_a_value_of_another_type_is_refused_by_name(name: str, value: object) ->
     assert message.startswith(f"{name}: Input should be ")
 
 
+@pytest.mark.parametrize(
+    ("content", "place", "problem"),
+    [
+        (5, "", "Input should be a valid string"),
+        (None, "", "Input should be a valid string"),
+        ([], "", "List should have at least 1 item after validation, not 0"),
+        (
+            [{"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}],
+            ".0",
+            "a part of type 'image_url'; the model reads text alone",
+        ),
+        ([{"type": "text"}], ".0.text", "Field required"),
+        (["x"], ".0", "Input should be an object"),
+    ],
+)
+def test_a_content_is_refused_by_its_place_in_the_body(
+    content: object, place: str, problem: str
+) -> None:
+    found = refused(question(messages=[{"role": "user", "content": content}]))
+    assert found == (f"messages.0.content{place}: {problem}", f"messages.0.content{place}")
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_number_that_is_none_is_refused_by_name(value: str) -> None:
     body = f'{{"prompt": "x", "temperature": {value}}}'
@@ -148,3 +170,8 @@ def test_a_compressed_body_is_refused_in_words() -> None:
     assert response.status_code == 415
     message = "the body's Content-Encoding is gzip; send it as it is"
     assert response.json()["error"]["message"] == message
+
+
+def test_a_body_that_is_not_compressed_may_say_so() -> None:
+    (response,) = ask(APP, {**question(), "headers": {"Content-Encoding": "Identity"}})
+    assert response.status_code == 200
