@@ -19,8 +19,6 @@ _MOST_CHARACTERS = 1000
 """Of a message; it may quote what was sent. In JSON a character takes up to 6 bytes."""
 _MOST_PROBLEMS = 8
 _MOST_CHARACTERS_OF_NAME = 60
-_WANT_AN_OBJECT = ("dict_type", "model_type", "model_attributes_type")
-"""Problems that pydantic tells in words of Python."""
 
 
 class ApiError(Exception):
@@ -127,15 +125,25 @@ def _invalid(problems: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
 
 def _problem(problem: Mapping[str, Any], body: Any) -> str:
     """A problem reported by pydantic as FIELD: MESSAGE."""
-    if problem["type"] == "json_invalid":
-        return f"the body is not JSON: {problem['ctx']['error']}"
-    place = _place(problem, body)
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: this server has no such parameter; leave it out"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] in _WANT_AN_OBJECT:
-        message = "Input should be an object"
+    place, message = _place(problem, body), _message(problem)
     return f"{place}: {message}" if place else message
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    """What pydantic says, in words of JSON where its own are of Python."""
+    match problem["type"]:
+        case "json_invalid":
+            return f"the body is not JSON: {problem['ctx']['error']}"
+        case "extra_forbidden":
+            return "this server has no such parameter; leave it out"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "Input should be an object"
+        case "union_tag_not_found":
+            return "Field required"
+        case "union_tag_invalid":
+            return f"{problem['ctx']['tag']!r} is none of {problem['ctx']['expected_tags']}"
+        case _:
+            return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _place(problem: Mapping[str, Any], body: Any) -> str:
@@ -150,6 +158,10 @@ def _place(problem: Mapping[str, Any], body: Any) -> str:
             # Which of several forms pydantic looked at; the client did not write it.
             continue
         parts.append(_shown(str(part), _MOST_CHARACTERS_OF_NAME))
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        # The member by which a form is told, in quotes; a function has none.
+        name = problem["ctx"]["discriminator"]
+        parts += [name.strip("'")] if name.startswith("'") else []
     return ".".join(parts)
 
 

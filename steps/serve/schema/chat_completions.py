@@ -77,7 +77,7 @@ class ChatCompletionRequest(OpenAIBody):
     def _check(self) -> Self:
         if None not in (self.max_tokens, self.max_completion_tokens):
             raise ValueError("max_tokens is the older name of max_completion_tokens; give one")
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         self._check_tools()
         return self

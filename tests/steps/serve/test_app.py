@@ -169,9 +169,9 @@ def test_health_is_good_once_it_is_loaded(server: Server) -> None:
         )),
         ({"messages": []}, 400, "messages: List should have at least 1 item after validation, "
          "not 0"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0: Input tag 'robot' "
-         "found using 'role' does not match any of the expected tags: 'system', 'developer', "
-         "'user', 'assistant', 'tool'"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0.role: 'robot' is none "
+         "of 'system', 'developer', 'user', 'assistant', 'tool'"),
+        ({"messages": [{"content": "x"}]}, 400, "messages.0.role: Field required"),
         ({"n": 9}, 400, "n: Input should be less than or equal to 8"),
         ({"top_k": 5}, 400, "top_k: this server has no such parameter; leave it out"),
         ({"temperature": -1}, 400, "temperature: Input should be greater than or equal to 0"),

@@ -264,7 +264,14 @@ def test_what_does_not_go_together_is_refused(
 
 
 def test_parameters_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
-    nothing = {"presence_penalty": 0.0, "logit_bias": {}, "modalities": ["text"], "audio": None}
+    nothing = {
+        "presence_penalty": 0.0,
+        "logit_bias": {},
+        "modalities": ["text"],
+        "audio": None,
+        "logprobs": False,
+        "top_logprobs": 0,
+    }
     assert ask(client, **nothing).choices[0].message.content == ANSWER
     assert "frequency_penalty: this server has no such" in refusal(client, frequency_penalty=0.5)
     assert "presence_penalty: this server has no such" in refusal(client, presence_penalty=False)

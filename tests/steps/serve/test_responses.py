@@ -275,8 +275,10 @@ def test_state_that_is_not_asked_for_is_accepted(client: OpenAI) -> None:
 
 def test_an_unknown_item_is_refused_with_those_that_are_known(client: OpenAI) -> None:
     message, param = refusal(client, input=[{"type": "item_reference", "id": "x"}])
-    assert param == "input.0"
-    assert "'message', 'function_call', 'function_call_output'" in message
+    assert (message, param) == (
+        "input.0: 'item_reference' is none of 'message', 'function_call', 'function_call_output'",
+        "input.0",
+    )
 
 
 def test_a_stream_that_fails_ends_with_the_reason(client: OpenAI, engine: ToldEngine) -> None:
