@@ -111,6 +111,42 @@ def test_the_button_ends_an_answer(opened: Open, engine: FakeEngine) -> None:
     assert page.texts(".answer .end") == ["stopped"]
 
 
+def test_a_new_conversation_knows_nothing_of_an_answer_that_was_being_made(
+    opened: Open, engine: FakeEngine
+) -> None:
+    page = opened()
+    page.until("models.length === 2")
+    engine.hold()
+    page.type("Who are you?")
+    page.until("document.getElementById('send').textContent === 'Stop'")
+    engine.wait_until_asked()
+    page.value("document.getElementById('new').click()")
+    page.until(ENDED)
+    engine.release()
+    ask(page, "And why?")
+    assert page.texts(".question") == ["And why?"]
+    asked = engine.tokenizer.decode(engine.questions[-1].prompt)
+    assert asked == "<|user|>And why?<|end|><|assistant|>"
+
+
+def test_on_a_narrow_screen_the_newest_answer_is_above_the_field(opened: Open) -> None:
+    page = opened()
+    page.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=390, height=500, deviceScaleFactor=1, mobile=True,
+    )  # fmt: skip
+    page.until("models.length === 2")
+    for _ in range(4):
+        ask(page, "Who are you?")
+    answer, form, width = page.value(
+        "[document.querySelector('.answers:last-child').getBoundingClientRect().bottom,"
+        " document.getElementById('ask').getBoundingClientRect().top,"
+        " document.documentElement.scrollWidth]"
+    )
+    assert answer <= form
+    assert width == 390
+
+
 def test_the_card_is_beside_the_conversation(opened: Open) -> None:
     page = opened()
     page.until("!document.getElementById('curve').hidden")
