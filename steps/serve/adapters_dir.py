@@ -54,9 +54,16 @@ class AdaptersDir:
         self._missing: set[str] = set()
         """What was not there at the last look: who replaces an adapter renames two directories."""
         self._removals: set[asyncio.Task[None]] = set()
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Look at it no more, because the server ends."""
+        self._has_ended = True
 
     async def follow(self) -> None:
         """Serve what is there; call it again for what has changed since. A failure is logged."""
+        if self._has_ended:
+            return
         try:
             await self._follow()
         # Such as a volume that is gone for a moment; requests are answered meanwhile.

@@ -106,6 +106,8 @@ def serve(params: Params, load_engine: LoadEngine, *, cuda: Cuda = TORCH) -> Non
         server.run(sockets=[listener])
     finally:
         # Also after a signal, which uvicorn raises again at its end.
+        if loading.adapters is not None:
+            loading.adapters.end()
         if loading.engine is not None:
             loading.engine.close()
     if loading.failure is not None:
@@ -160,6 +162,7 @@ class _Loading(threading.Thread):
         super().__init__(name="load", daemon=True)
         self.failure: Exception | None = None
         self.engine: Engine | None = None
+        self.adapters: AdaptersDir | None = None
         self._params = params
         self._contract = contract
         self._load_engine = load_engine
@@ -199,6 +202,7 @@ class _Loading(threading.Thread):
                 reserved={params.name, *engine.adapters()},
                 note_digest=self._service.note_digest,
             )
+            self.adapters = adapters
             asyncio.run(adapters.follow())
             follow_in_thread(adapters)
         self._service.set_ready(

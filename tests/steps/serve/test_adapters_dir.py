@@ -129,3 +129,15 @@ def test_a_reply_names_the_image_of_an_added_adapter_as_long_as_it_is_known(
     (unnamed,) = ask(app, question(model="first"))
     assert unnamed.status_code == 200
     assert ADAPTER_HEADER not in unnamed.headers
+
+
+def test_a_server_that_ends_looks_no_more(
+    engine: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters = follower(tmp_path / "gone", engine)
+    asyncio.run(adapters.follow())
+    assert "is not followed now: FileNotFoundError" in caplog.text
+    caplog.clear()
+    adapters.end()
+    asyncio.run(adapters.follow())
+    assert caplog.text == ""
