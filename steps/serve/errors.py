@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from argotune.steps.serve.request_ids import current_request_id
 
 _JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"\w+(\.\w+)*")
 _MOST_CHARACTERS = 1000
 """Of a message; it may quote what was sent. In JSON a character takes up to 6 bytes."""
 _MOST_PROBLEMS = 8
@@ -119,8 +120,16 @@ def _invalid(problems: Sequence[Mapping[str, Any]], body: Any) -> ApiError:
     texts = [_problem(problem, body) for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > len(texts):
         texts.append(f"and {len(problems) - len(texts)} more problems")
-    param = _place(problems[0], body) if problems else ""
-    return ApiError(400, "; ".join(texts), param=param or None, code="invalid_request")
+    param = _param(problems[0], body) if problems else None
+    return ApiError(400, "; ".join(texts), param=param, code="invalid_request")
+
+
+def _param(problem: Mapping[str, Any], body: Any) -> str | None:
+    """The parameter that a problem is about; what does not go together is told by its first one."""
+    if place := _place(problem, body):
+        return place
+    word = _FIRST_WORD.match(_message(problem))
+    return word[0] if word and _has(body, word[0].partition(".")[0]) else None
 
 
 def _problem(problem: Mapping[str, Any], body: Any) -> str:
@@ -138,6 +147,8 @@ def _message(problem: Mapping[str, Any]) -> str:
             return "this server has no such parameter; leave it out"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "Input should be an object"
+        case "missing" if len(problem["loc"]) == 1:
+            return "the body is empty; send a JSON object"
         case "union_tag_not_found":
             return "Field required"
         case "union_tag_invalid":

@@ -118,6 +118,29 @@ def test_a_content_is_refused_by_its_place_in_the_body(
     assert found == (f"messages.0.content{place}: {problem}", f"messages.0.content{place}")
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens"),
+        ({"messages": [{"role": "tool", "content": "", "tool_call_id": "x"}]},
+         "messages.0.tool_call_id"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_by_a_parameter(
+    body: dict[str, Any], param: str
+) -> None:
+    message, found = refused(question(**body))
+    assert found == param
+    assert message.startswith(param)
+
+
+def test_an_empty_body_is_said_to_be_empty() -> None:
+    headers = {"Content-Type": "application/json"}
+    request = {"method": "POST", "url": "/chat", "content": "", "headers": headers}
+    assert refused(request) == ("the body is empty; send a JSON object", None)
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_number_that_is_none_is_refused_by_name(value: str) -> None:
     body = f'{{"prompt": "x", "temperature": {value}}}'
