@@ -164,6 +164,8 @@ def too_late(service: Service) -> ApiError:
         f"no complete answer within {service.timeout_seconds:g} s",
         kind="timeout_error",
         code="timeout",
+        # OpenAI's clients would ask twice more, for as long each time.
+        headers={"x-should-retry": "false"},
     )
 
 

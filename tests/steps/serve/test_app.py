@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from openai import InternalServerError, OpenAI
 
 from argotune.steps.serve.app import make_app
 from tests.fakes.engine import CONTRACT, FakeEngine
@@ -314,6 +315,10 @@ def test_an_answer_that_takes_too_long_is_ended(start: Start, stream: bool) -> N
         assert list(chunks(response))[-1]["error"]["message"] == message
     else:
         assert error_of(response) == (504, message)
+        client = OpenAI(base_url=f"{server.client.base_url}/v1", api_key="none", max_retries=2)
+        with pytest.raises(InternalServerError, match=message):
+            client.completions.create(model="demo", prompt="x")
+        assert len(server.engine.questions) == 2
     server.engine.release()
     wait_until(lambda: server.engine.running == 0)
 
