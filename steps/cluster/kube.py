@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from argotune.steps.cluster.errors import ApiRefusal, NoCluster, refusal
 from argotune.steps.cluster.kinds import Kind, api_path, kind_of
@@ -511,9 +511,15 @@ class Kube:
         """Read Argo's Workflow; None where it is missing."""
         return self.get("Workflow", namespace, name)
 
-    def stop_workflow(self, namespace: str, name: str) -> None:
-        """Stop a Workflow as `argo stop` does: its pods end, its exit handler still runs."""
-        self.patch("Workflow", namespace, name, {"spec": {"shutdown": "Stop"}})
+    def stop_workflow(
+        self, namespace: str, name: str, strategy: Literal["Stop", "Terminate"] = "Stop"
+    ) -> None:
+        """Set Argo's shutdown: its pods end, and with Stop its exit handler still runs.
+
+        A suspended Workflow is let go, because Argo ends none that is suspended.
+        """
+        change = {"spec": {"shutdown": strategy, "suspend": None}}
+        self.patch("Workflow", namespace, name, change)
 
     def annotate_workflow(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         """Merge annotations into a Workflow."""

@@ -198,6 +198,8 @@ class Week:
         """The step, which ends by stopping the run, and then the exit handler a minute later."""
         with pytest.raises(PermanentError, match="so the run was stopped"):
             self.watch_until_killed()
+        if self.double.cluster.objects[WORKFLOW]["spec"].get("suspend"):
+            return  # Argo ends none that is suspended.
         self.sleep(MINUTE)
         release(
             ReleaseParams(
@@ -249,6 +251,9 @@ class Week:
 
     def stop_service(self) -> None:
         del self.double.cluster.objects[SERVICE]
+
+    def suspend_run(self) -> None:
+        self.double.cluster.objects[WORKFLOW]["spec"]["suspend"] = True
 
     def delete_run(self) -> None:
         del self.double.cluster.objects[WORKFLOW]
@@ -309,6 +314,13 @@ def gc_suspended(week: Week) -> float:
     return LIFETIME
 
 
+def run_suspended(week: Week) -> float:
+    """`argo suspend`, or the annotation of an applied Workspace, and nobody resumes it."""
+    week.after(HOUR, week.suspend_run)
+    week.watch()
+    return LIFETIME
+
+
 def pod_unfit(week: Week) -> float:
     """The scheduler gives the node no pod; watch waits a quarter of an hour."""
     week.gc()
@@ -347,6 +359,7 @@ LEAKS = (
     deleted,
     namespace_deleted,
     gc_suspended,
+    run_suspended,
     pod_unfit,
     watch_restarted,
     service_stopped,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Literal
 
 import typer
 from rich.console import Console
 
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import INTERRUPTED, RunFailed
+from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import obstacles, reasons
 from argotune.workflows.cli.remote.states import states
@@ -145,9 +147,7 @@ class _Stopper:
         )
 
 
-def shut_down(cluster: Cluster, name: str, strategy: str) -> None:
-    """Set Argo's shutdown: Stop runs the exit handler, Terminate does not.
-
-    A suspended run is let go, because Argo ends none that is suspended.
-    """
-    cluster.patch("Workflow", name, {"spec": {"shutdown": strategy, "suspend": None}})
+def shut_down(cluster: Cluster, name: str, strategy: Literal["Stop", "Terminate"]) -> None:
+    """End a run, a suspended one too: Stop runs the exit handler, Terminate does not."""
+    with explain_errors(f"Workflow {name}"):
+        cluster.kube.stop_workflow(cluster.namespace, name, strategy)
