@@ -1,8 +1,13 @@
-"""The Workspaces that are to be looked at: each once, by one worker at a time, with pauses."""
+"""The Workspaces that are to be looked at: each once, by one worker at a time, with pauses.
+
+Those that have changed go before those whose time has come, of which there may be thousands that
+are refused at each look.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +23,8 @@ BATCH_SECONDS = 0.5
 """Changes that follow each other so soon are looked at together."""
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 300.0
+_CHANGED, _AGAIN = 0, 1
+"""The first goes first."""
 
 
 class Work(Protocol):
@@ -35,17 +42,24 @@ class WorkQueue:
         self._work = work
         self._workers = workers
         self._done = done
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[int, int, Key]] = asyncio.PriorityQueue()
+        """How urgent, the order among equals, and the key."""
+        self._count = itertools.count()
+        self._waiting: dict[Key, int] = {}
+        """What is ready and not looked at yet -> how urgent."""
+        self._changed: set[Key] = set()
         self._whole: dict[Key, bool] = {}
         """What is waited for, and whether it is to be looked at whole."""
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._busy: set[Key] = set()
         self._begun_seconds: dict[Key, float] = {}
+        """What is being looked at -> since when."""
         self._failures: dict[Key, int] = {}
 
     def add(self, key: Key, *, whole: bool = False, after_seconds: float = BATCH_SECONDS) -> None:
         """Look at the key in so many seconds, or sooner where that was wanted before."""
         self._whole[key] = whole or self._whole.get(key, False)
+        if after_seconds <= BATCH_SECONDS:
+            self._changed.add(key)
         loop = asyncio.get_running_loop()
         when = loop.time() + after_seconds
         timer = self._timers.get(key)
@@ -70,18 +84,24 @@ class WorkQueue:
     def _is_due(self, key: Key) -> None:
         self._timers.pop(key, None)
         # A key that is being looked at is looked at again after that.
-        if key not in self._busy:
-            self._busy.add(key)
-            self._ready.put_nowait(key)
+        if key in self._begun_seconds:
+            return
+        urgency = _CHANGED if key in self._changed else _AGAIN
+        if urgency < self._waiting.get(key, _AGAIN + 1):
+            self._waiting[key] = urgency
+            self._ready.put_nowait((urgency, next(self._count), key))
 
     async def _work_on(self) -> None:
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
+            # One that has become urgent while it waited is there twice.
+            if self._waiting.pop(key, None) is None:
+                continue
+            self._changed.discard(key)
             whole = self._whole.pop(key, False)
             self._begun_seconds[key] = time.monotonic()
             wait = await self._look(key, whole=whole)
             del self._begun_seconds[key]
-            self._busy.discard(key)
             if key in self._whole and key not in self._timers:
                 self.add(key)
             if wait is not None:

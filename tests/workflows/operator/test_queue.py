@@ -112,3 +112,27 @@ def test_it_is_looked_at_again_after_the_time_that_a_look_returns() -> None:
         await until(lambda: len(work.results) == 2)
 
     assert played(story).looks[:2] == [(ONE, False), (ONE, True)]
+
+
+def test_what_has_changed_goes_before_those_whose_time_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queue_module, "BATCH_SECONDS", 0.0)
+    refused = [("team-b", str(number)) for number in range(50)]
+
+    async def story(work: Recorded, queue: WorkQueue) -> None:
+        work.gate.clear()
+        for key in (*refused, OTHER):
+            queue.add(key, after_seconds=1e-4)
+        await until(lambda: len(work.looks) == 2)
+        # Both while it waits as one of the refused, and of one that does not.
+        queue.add(OTHER, whole=True, after_seconds=0)
+        queue.add(ONE, after_seconds=0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        work.gate.set()
+        await until(lambda: len(work.results) == len(refused) + 2)
+
+    looks = played(story).looks
+    assert set(looks[2:4]) == {(OTHER, True), (ONE, False)}
+    assert len(looks) == len(refused) + 2
