@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from argotune.steps.common.printable import takes_escapes
+from argotune.steps.common.printable import printable, takes_escapes
 
 CLEAR_LINE = "\x1b[K"
 """Escape sequence that clears a terminal's line from the cursor to its end."""
@@ -53,7 +53,8 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact_urls(super().format(record))
+        # `kubectl logs` prints it as it is.
+        return printable(redact_urls(super().format(record)))
 
 
 def event(logger: logging.Logger, name: str, /, **values: Any) -> None:

@@ -15,6 +15,7 @@ from argotune.steps.cluster.kube import Object
 from argotune.steps.nodes.made_node import Made, node_of_service
 from argotune.workflows.cli.show.readiness import is_ready, readiness
 from argotune.workflows.cli.show.spending import spending_on
+from argotune.workflows.operator.events import safe_line
 from argotune.workflows.operator.seen import Run
 
 PLANNED = "Planned"
@@ -152,7 +153,7 @@ def _condition(
         "type": kind,
         "status": status,
         "reason": reason,
-        "message": message[:_MOST_CHARACTERS],
+        "message": safe_line(message)[:_MOST_CHARACTERS],
         "lastTransitionTime": time,
         **({} if generation is None else {"observedGeneration": generation}),
     }
