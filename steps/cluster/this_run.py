@@ -32,7 +32,7 @@ def read_this_run(
 
     Returns:
         The Workflow; empty, and a warning, where it cannot be read: what is taken from it is told
-        to people and decides nothing.
+        to people, and decides nothing of this run.
     """
     try:
         if record is not None:

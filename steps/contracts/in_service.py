@@ -21,6 +21,9 @@ DEPLOY_TO_ANNOTATION = "argotune.dev/deploy-to"
 ADAPTER = "argotune.dev/adapter"
 SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 """Annotation of a Workflow: the person's name at the API server, which `argotune submit` notes."""
+WORKSPACE_UID = "argotune.dev/workspace-uid"
+"""Annotation of a Workflow of the operator's, of its CronWorkflow, and of the service that it
+deploys: the UID of the applied Workspace whose they are."""
 SERVES = "argotune.dev/serves"
 """What a service without training serves, for people; empty of others."""
 _SETTINGS = "argotune.dev/service-settings"
@@ -34,11 +37,13 @@ _NAMES = {
     "previous": "argotune.dev/previous-adapter",
     "dataset_digest": "argotune.dev/dataset-digest",
     "serves": SERVES,
+    "workspace_uid": WORKSPACE_UID,
 }
+_RUN = "argotune.dev/deployed-by-run"
 _EVENT_NAMES = {
     "time": "argotune.dev/deployed-at",
     "person": "argotune.dev/deployed-by",
-    "run": "argotune.dev/deployed-by-run",
+    "run": _RUN,
     "approved_by": "argotune.dev/approved-by",
 }
 """Field -> annotation."""
@@ -71,6 +76,9 @@ class InService:
     dataset_digest: str = ""
     serves: str = ""
     """Model and adapters of a service without training, which has no adapter of its own."""
+    workspace_uid: str = ""
+    """UID of the applied Workspace that has put it into service first; of a service of a person's
+    runs empty."""
     event: Event = Event()
     """When and by whom it was put into service."""
     history: Mapping[str, Event] = field(default_factory=dict)
@@ -100,7 +108,7 @@ class InService:
         """Return it with what follows from what was known before.
 
         The adapter before is the one that the tags name, or without tags the one that was known;
-        whoever repeats a deploy keeps it.
+        whoever repeats a deploy keeps it. A run of a person leaves the service with its Workspace.
         """
         history = dict(before.history) if before is not None else {}
         if self.version:
@@ -111,7 +119,13 @@ class InService:
         rejected = self.rejected or before.rejected
         is_other = before.adapter != self.adapter
         known = before.adapter if is_other else before.previous
-        return replace(self, previous=self.previous or known, history=history, rejected=rejected)
+        return replace(
+            self,
+            previous=self.previous or known,
+            history=history,
+            rejected=rejected,
+            workspace_uid=self.workspace_uid or before.workspace_uid,
+        )
 
 
 def read_in_service(annotations: Mapping[str, str]) -> InService | None:
@@ -135,6 +149,16 @@ def read_in_service(annotations: Mapping[str, str]) -> InService | None:
         history=_events(_HISTORY, annotations),
         rejected=_events(_REJECTIONS, annotations),
     )
+
+
+def deployed_by_other(annotations: Mapping[str, str], workspace_uid: str) -> str:
+    """Return the run that put a service into place, where it is no run of this applied Workspace.
+
+    Empty for a service of the Workspace, and for one that has not answered yet.
+    """
+    if annotations.get(WORKSPACE_UID) == workspace_uid:
+        return ""
+    return annotations.get(_RUN, "")
 
 
 def joined_annotation(name: str) -> str:

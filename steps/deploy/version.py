@@ -19,7 +19,12 @@ from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.approval import answer_of
-from argotune.steps.contracts.in_service import NOT_DEPLOYED, Event, InService
+from argotune.steps.contracts.in_service import (
+    NOT_DEPLOYED,
+    WORKSPACE_UID,
+    Event,
+    InService,
+)
 from argotune.steps.contracts.service_plan import read_service_plan
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
@@ -166,7 +171,8 @@ def in_service(
         params: Those of the deploy, completed.
         tagged: The result of `record_version`.
         before: What was known of the service; a repeated deploy keeps its previous adapter.
-        run: The Workflow of this step as far as it is known, for who approved the adapter.
+        run: The Workflow of this step as far as it is known, for who approved the adapter, and
+            whose the service is.
         person: Who wanted it; None: the user of this machine.
     """
     fields = {item.kebab: item.name for item in fields_of(Params)}
@@ -184,6 +190,7 @@ def in_service(
         previous=tagged.previous,
         dataset_digest=params.dataset_digest or "",
         event=event,
+        workspace_uid=((run.get("metadata") or {}).get("annotations") or {}).get(WORKSPACE_UID, ""),
         settings=settings,
         serves=""
         if params.service_plan is None

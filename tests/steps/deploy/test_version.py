@@ -19,7 +19,13 @@ from argotune.steps.contracts.adapter_image import (
     WORKSPACE,
 )
 from argotune.steps.contracts.history import last_deployed, live_digest, record_live
-from argotune.steps.contracts.in_service import Event, InService, read_in_service
+from argotune.steps.contracts.in_service import (
+    WORKSPACE_UID,
+    Event,
+    InService,
+    deployed_by_other,
+    read_in_service,
+)
 from argotune.steps.contracts.services import RECORD, stop_service
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
@@ -392,6 +398,23 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "service-during-tuning": "wait",
         "service-gpus": "",
     }
+
+
+def test_a_service_stays_that_of_the_workspace_that_has_put_it_there_first(
+    cluster: Cluster,
+) -> None:
+    """A run of a person brings an adapter, and takes the service from nobody."""
+    for name, noted in (("phi-1", {WORKSPACE_UID: "uid-1"}), ("phi-2", {})):
+        metadata = {"namespace": "team", "name": name, "annotations": noted}
+        cluster.put({"kind": "Workflow", "metadata": metadata})
+        with serving(cluster) as kube:
+            describe_service(
+                of_cluster(run_name=name, run_uid="uid"), Tagged(version="v2"), kube=kube
+            )
+        found = cluster.objects["Deployment", "team", "phi"]["metadata"]["annotations"]
+        assert known_of(cluster).event.run == name
+        assert deployed_by_other(found, "uid-1") == ""
+        assert deployed_by_other(found, "uid-2") == name
 
 
 def test_what_is_said_of_a_service_stays_when_its_next_adapter_fails(cluster: Cluster) -> None:
