@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -30,6 +31,9 @@ from argotune.steps.cluster.errors import (
 )
 
 Object = dict[str, Any]
+DEEPEST_JSON = 10_000
+"""Levels of an object that the API server takes, where Python reads a thousand: one Workspace of
+20 kB would break each list of them. Reading so many takes 2 MiB of the C stack."""
 OnSilence = Callable[[str], None]
 """Called with the server's URL, from another thread, while a request has had no answer for
 SILENT_SECONDS."""
@@ -125,7 +129,7 @@ class Connection:
         """Send a request and return the object, or the list, of the answer."""
         with self._errors(task):
             response = self._send(method, path, query, body, content_type, accept=accept)
-            found: Object = json.loads(response.data)
+            found: Object = _parsed(response.data)
             return found
 
     def text(self, task: str, path: str, query: Mapping[str, str]) -> str:
@@ -236,6 +240,19 @@ class Connection:
             return NoConnection(task, host=self.host, reason=reason)
         words = " ".join(str(answer.get("message") or reason).split())
         return refusal(task, status=status, message=words, details=answer.get("details"))
+
+
+def _parsed(text: bytes) -> Any:
+    """Parse JSON of any depth that the API server takes."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(DEEPEST_JSON + limit)
+        try:
+            return json.loads(text)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def _status_object(body: object) -> Object:

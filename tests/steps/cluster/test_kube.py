@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.client import ApiClient, Configuration
 
 from argotune.steps.cluster import errors
 from argotune.steps.cluster.connection import Connection
@@ -244,3 +245,27 @@ def use_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str)
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(path))
+
+
+class _Deep(BaseHTTPRequestHandler):
+    """Answers as an API server to which somebody has applied a Workspace of 60 kB."""
+
+    def do_GET(self) -> None:
+        levels = 9_000
+        body = b'{"spec": ' + b'{"a":' * levels + b"1" + b"}" * (levels + 1)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_an_object_of_any_depth_is_read() -> None:
+    with listening(_Deep) as port:
+        url = f"http://127.0.0.1:{port}"
+        with ApiClient(Configuration(host=url)) as client:
+            limit = sys.getrecursionlimit()
+            assert Kube(Connection(client)).read("Workspace", "team", "deep").keys() == {"spec"}
+            assert sys.getrecursionlimit() == limit
