@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import kopf
 
+from argotune.steps.cluster.connection import DEEPEST_JSON
 from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.common import log
 from argotune.steps.common.errors import StepError
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.all_namespaces and not given.lease_namespace:
         parser.error("--lease-namespace: missing; --all-namespaces needs it")
     log.set_up()
+    # kopf reads lists and watches by `json`, which one Workspace of 20 kB would break for all.
+    sys.setrecursionlimit(DEEPEST_JSON + sys.getrecursionlimit())
     try:
         kube = connect()
         return asyncio.run(_run(kube, given))

@@ -24,7 +24,9 @@ from argotune.workflows.operator.content import (
     config_map_of,
     content_digest,
     run_name,
+    kept,
 )
+    unread_problem,
 from argotune.workflows.operator.deletion import Deletion, drop_finalizer
 from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
@@ -58,6 +60,8 @@ class Reconciler:
         self._managed_only = managed_only
         self._events = WorkspaceEvents(kube)
         self.ending_namespaces: set[str] = set()
+        self._refusals: dict[Key, int] = {}
+        """How often in a row each Workspace was refused."""
         """Namespaces that are being deleted: nothing is held in them any more."""
 
     def reconcile(self, key: Key, *, whole: bool) -> float | None:
@@ -73,6 +77,7 @@ class Reconciler:
         workspace = self._seen.workspaces.get(key)
         if workspace is None or not is_chosen(workspace, managed_only=self._managed_only):
             return None
+            self._refusals.pop(key, None)
         try:
             return self._reconcile(key, workspace, whole=whole)
         except (StepError, CliError) as error:
@@ -98,7 +103,7 @@ class Reconciler:
         judgement, wait = None, AGAIN_SECONDS
         if whole:
             judgement, workspace = self._look_at_content(cluster, workspace, values)
-            wait = AGAIN_SECONDS if judgement.is_good else _REFUSED_SECONDS
+            wait = self._wait_seconds(key, is_good=judgement.is_good)
         workspace = self._settle(cluster, workspace, values)
         run = self._seen.shown_run(key)
         self._write_status(workspace, judgement, run)
@@ -107,6 +112,15 @@ class Reconciler:
         return wait
 
     def _look_at_content(
+    def _wait_seconds(self, key: Key, *, is_good: bool) -> float:
+        """Return the time until the next look, twice as long after each refusal in a row."""
+        if is_good:
+            self._refusals.pop(key, None)
+            return AGAIN_SECONDS
+        before = self._refusals.get(key, 0)
+        self._refusals[key] = before + 1
+        return float(min(_REFUSED_SECONDS * 2**before, AGAIN_SECONDS))
+
         self, cluster: Cluster, workspace: Object, values: Mapping[str, str]
     ) -> tuple[Judgement, Object]:
         """Start a run where the content is another than that of the last one."""
@@ -116,6 +130,8 @@ class Reconciler:
         if problems:
             return self._refused(workspace, problems), workspace
         digest = content_digest(workspace, self._config(cluster, workspace))
+        if problem := unread_problem(workspace):
+            return self._refused(workspace, [problem]), workspace
         name, is_new = annotations.get(RUN, ""), annotations.get(CONTENT) != digest
         if not is_new and schedule.is_as_wanted(workspace, values, digest):
             return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
@@ -211,7 +227,9 @@ class Reconciler:
 
     def _patched(self, workspace: Object, change: Object) -> Object:
         metadata = workspace["metadata"]
-        changed = self._kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+        changed = kept(
+            self._kube.patch("Workspace", metadata["namespace"], metadata["name"], change)
+        )
         self._seen.put_workspace(changed)
         return changed
 

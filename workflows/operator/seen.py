@@ -31,7 +31,7 @@ from argotune.workflows.cli.show.workflow_json import (
     unpack_nodes,
     workspace_of,
 )
-from argotune.workflows.operator.content import config_map_of
+from argotune.workflows.operator.content import config_map_of, kept
 
 Key = tuple[str, str]
 """Namespace and name of a Workspace."""
@@ -114,11 +114,11 @@ class Seen:
 
         What a watch tells may be older than what a worker wrote meanwhile.
         """
-        key = _key(workspace)
+        key, found = _key(workspace), kept(workspace)
         with self._lock:
             known = self.workspaces.get(key)
             if known is None or _is_newer(workspace["metadata"], known["metadata"]):
-                self.workspaces[key] = workspace
+                self.workspaces[key] = found
         return key
 
     def drop_workspace(self, workspace: Object) -> None:
@@ -145,7 +145,7 @@ class Seen:
 
     def put_service(self, deployment: Object) -> list[Key]:
         """Keep a service, and return the keys of the Workspaces that it serves."""
-        kept = {
+        found = {
             "metadata": {
                 name: deployment["metadata"].get(name)
                 for name in ("name", "namespace", "labels", "annotations")
@@ -154,8 +154,8 @@ class Seen:
             "status": deployment.get("status") or {},
         }
         with self._lock:
-            self._services[_key(deployment)] = kept
-        return _served_keys(kept)
+            self._services[_key(deployment)] = found
+        return _served_keys(found)
 
     def drop_service(self, deployment: Object) -> list[Key]:
         """Forget a service that is gone, and return the keys of the Workspaces that it served."""
@@ -206,7 +206,7 @@ class Seen:
 
     def _read(self, workflow: Workflow) -> Run:
         metadata, now = workflow["metadata"], utc_now()
-        kept = ("name", "uid", "labels", "annotations", "creationTimestamp")
+        read = ("name", "uid", "labels", "annotations", "creationTimestamp")
         rows = step_rows(workflow, now)
         at_work = [] if has_ended(workflow) else rows
         counted = next((row for row in at_work if row.phase == "Running" and row.total > 1), None)
@@ -219,7 +219,7 @@ class Seen:
         return Run(
             name=str(metadata["name"]),
             owners=tuple(each["uid"] for each in metadata.get("ownerReferences") or []),
-            metadata={name: metadata[name] for name in kept if name in metadata},
+            metadata={name: metadata[name] for name in read if name in metadata},
             phase=shown_phase(workflow),
             message=phase_and_reason(workflow),
             has_ended=has_ended(workflow),

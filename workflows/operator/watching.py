@@ -21,6 +21,7 @@ from argotune.workflows.operator.seen import Key, Seen
 Event = Mapping[str, Any]
 """Of a watch: type (None for what was there before) and object."""
 _DELETED = "DELETED"
+_PAGE_OBJECTS = 20
 
 
 def fill(seen: Seen, kube: Kube, namespace: str | None) -> None:
@@ -53,7 +54,8 @@ class Watcher:
         metadata = found["metadata"]
         before = self._seen.workspaces.get((metadata["namespace"], metadata["name"]))
         key = self._seen.put_workspace(found)
-        if before is None or _without_status(before) != _without_status(found):
+        now = self._seen.workspaces[key]
+        if before is None or _without_status(before) != _without_status(now):
             self._queue.add(key, whole=True)
 
     async def run(self, event: Event, **_: Any) -> None:
@@ -96,6 +98,8 @@ def settings() -> kopf.OperatorSettings:
     made.peering.standalone = True
     # Without it kopf asks for the right to watch all definitions of the cluster.
     made.scanning.disabled = True
+    # A page of the largest objects that the API server takes has to fit into the pod's memory.
+    made.watching.chunk_size = _PAGE_OBJECTS
     return made
 
 
@@ -112,6 +116,5 @@ def _labels(selector: str) -> Iterable[tuple[str, str]]:
 
 def _without_status(workspace: Mapping[str, Any]) -> dict[str, Any]:
     """Return what others than the operator write."""
-    ignored = ("resourceVersion", "managedFields")
-    metadata = {name: it for name, it in workspace["metadata"].items() if name not in ignored}
+    metadata = {n: it for n, it in workspace["metadata"].items() if n != "resourceVersion"}
     return {**{n: it for n, it in workspace.items() if n != "status"}, "metadata": metadata}

@@ -7,7 +7,15 @@ import re
 import pytest
 import yaml
 
-from argotune.workflows.operator.content import as_texts, content_digest, run_name
+from argotune.steps.common.yaml_limits import MAX_DEPTH
+from argotune.workflows.operator.content import (
+    MOST_BYTES,
+    as_texts,
+    content_digest,
+    kept,
+    run_name,
+    unread_problem,
+)
 from argotune.workflows.workspace.read import is_about_inference
 from tests.workflows.workspace.helpers import WORKSPACE, changed
 
@@ -86,3 +94,45 @@ def test_the_text_is_what_a_person_would_submit() -> None:
     assert "status" not in document
     assert document["tuning"] == yaml.safe_load(WORKSPACE)["tuning"]
     assert not is_about_inference([(source, text)])
+
+
+def nested(levels: int) -> object:
+    found: object = 1
+    for _ in range(levels):
+        found = {"a": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (nested(MAX_DEPTH), "nested over 100 deep"),
+        (nested(9_000), "nested over 100 deep"),
+        ("a" * MOST_BYTES, "over 256 KiB"),
+        (dict.fromkeys(map(str, range(MOST_BYTES // 7)), 0), "over 256 KiB"),
+        ([{}] * (MOST_BYTES // 3), "over 256 KiB"),
+    ],
+    ids=["deep", "deeper", "long", "wide", "many"],
+)
+def test_what_is_too_large_to_be_read_is_not_remembered(part: object, said: str) -> None:
+    """Every replica would remember it, and judge it at every look."""
+    workspace = applied()
+    workspace["tuning"] = {**workspace["tuning"], "x": part}  # type: ignore[dict-item]
+    found = kept(workspace)
+    assert found.keys() == {"apiVersion", "kind", "metadata"}
+    assert unread_problem(found) == f"the Workspace is {said}, and is not read; accepted is less"
+    assert kept(found) == found
+
+
+def test_what_nobody_reads_is_not_remembered() -> None:
+    last = "kubectl.kubernetes.io/last-applied-configuration"
+    workspace = applied(
+        {"metadata/annotations": {last: "{}" * MOST_BYTES, "argotune.dev/gate": "off"}}
+    )
+    metadata = {**workspace["metadata"], "managedFields": [nested(9_000)]}  # type: ignore[dict-item]
+    found = kept({**workspace, "metadata": metadata})
+    assert unread_problem(found) == ""
+    assert found["tuning"] == workspace["tuning"]
+    assert found["metadata"]["annotations"] == {"argotune.dev/gate": "off"}
+    assert "managedFields" not in found["metadata"]
+    assert content_digest(found, None) == content_digest(workspace, None)

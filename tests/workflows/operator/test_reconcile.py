@@ -338,3 +338,27 @@ def test_a_look_that_finds_nothing_new_writes_no_status(acting: Acting, cluster:
     for whole in (False, True, False):
         acting.look(whole=whole)
     assert [each for each in cluster.requests if "status" in each] == []
+
+
+def test_a_workspace_that_is_too_large_is_refused_until_it_is_smaller(acting: Acting) -> None:
+    there = acting.apply()
+    acting.cluster.put({**there, "tuning": {**there["tuning"], "x": "a" * (1 << 20)}})
+    acting.look()
+    assert acting.runs == []
+    assert acting.condition("Planned") == (
+        "False",
+        "Refused",
+        "the Workspace is over 256 KiB, and is not read; accepted is less",
+    )
+    acting.apply()
+    acting.look()
+    assert len(acting.runs) == 1
+
+
+def test_what_is_refused_again_and_again_is_looked_at_less_often(acting: Acting) -> None:
+    acting.apply({"tuning/method": "none"})
+    assert [acting.look() for _ in range(6)] == [30, 60, 120, 240, 480, 600]
+    acting.apply()
+    acting.look()
+    acting.apply({"tuning/method": "none"})
+    assert acting.look() == 30
