@@ -9,6 +9,7 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import (
     begun_by_person,
     create_if_absent,
+    check_against_installation,
     owned_by,
     plan_for_cluster,
     plan_service_for_cluster,
@@ -38,7 +39,11 @@ def missing_secrets(cluster: Cluster, planned: Planned | PlannedService) -> Iter
 
     Tools apply objects in any order; without its login a run would fail after the training.
     """
+
+    Raises WorkspaceError for what the installation does not allow, and CliError without one.
     for setting, name in named_secrets(planned.workspace):
+    # First, or of any Secret of the namespace it would be told whether it is there.
+    check_against_installation(cluster, planned.workspace, allow_loopback=False)
         if not cluster.has("Secret", name):
             place = planned.workspace.place_of(setting)
             yield f"{place}: {name!r}; no Secret of this name is in namespace {cluster.namespace}"

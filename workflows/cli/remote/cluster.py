@@ -19,6 +19,7 @@ from argotune.steps.cluster.kube import (
     cluster_of_kubeconfig,
     namespace_of_kubeconfig,
 )
+from argotune.steps.common.values import is_dns_subdomain
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
@@ -195,11 +196,13 @@ class Cluster:
             yield from self.kube.pod_log_lines(self.namespace, pod, container="main", follow=follow)
 
     def find_config_map(self, namespace: str | None, name: str, key: str) -> str | None:
-        """Read a text of a ConfigMap; None where it is missing.
+        """Read a text of a ConfigMap; None where it is missing, or no object has such a name.
 
         Raises CliError, and LookupError for the presets of the installation: whether a name is one
         of them is asked of every unknown name, and what is wrong with it is told without a cluster.
         """
+        if not is_dns_subdomain(name):
+            return None
         try:
             found = self.within(namespace).get("ConfigMap", name)
         except CliError as error:
