@@ -20,8 +20,7 @@ from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.operator import schedule
 from argotune.workflows.operator.events import WorkspaceEvents
-from argotune.workflows.operator.seen import Run, Seen
-from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL
+from argotune.workflows.operator.seen import Seen
 
 MOST_SECONDS = 600.0
 """After this the object goes, whatever is left. Clouds take up to five minutes for a machine."""
@@ -64,7 +63,7 @@ class Deletion:
 
     def _is_waiting_for_runs(self, workspace: Object, *, is_late: bool) -> bool:
         schedule.pause_if_there(self._cluster, workspace)
-        runs = self._runs(workspace)
+        runs = self._seen.own_runs(workspace)
         active = [run for run in runs if not run.has_ended]
         for run in active:
             if not run.is_ending:
@@ -84,18 +83,13 @@ class Deletion:
                 )
         return False
 
-    def _runs(self, workspace: Object) -> list[Run]:
-        """List the runs that the Workspace or its schedule began."""
-        metadata = workspace["metadata"]
-        return [
-            run
-            for run in self._seen.runs_of((metadata["namespace"], metadata["name"]))
-            if metadata["uid"] in run.owners
-            or CRON_WORKFLOW_LABEL in (run.metadata.get("labels") or {})
-        ]
-
     def _take_away(self, workspace: Object) -> None:
         schedule.take_away(self._cluster, workspace)
+        if other := self._seen.run_of_other(workspace):
+            name = workspace["metadata"]["name"]
+            stays = f"service {name} stays: run {other} deployed it, which is not this Workspace's"
+            self._say(workspace, "ServiceStays", stays)
+            return
         said: list[str] = []
         remove_service(self._cluster, workspace["metadata"]["name"], said.append)
         if said:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.in_service import WORKSPACE_UID
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import (
     begun_by_person,
-    create_if_absent,
     check_against_installation,
+    create_if_absent,
     owned_by,
     plan_for_cluster,
     plan_service_for_cluster,
@@ -38,12 +39,12 @@ def missing_secrets(cluster: Cluster, planned: Planned | PlannedService) -> Iter
     """Say which Secrets that the Workspace names are not there.
 
     Tools apply objects in any order; without its login a run would fail after the training.
-    """
 
     Raises WorkspaceError for what the installation does not allow, and CliError without one.
-    for setting, name in named_secrets(planned.workspace):
+    """
     # First, or of any Secret of the namespace it would be told whether it is there.
     check_against_installation(cluster, planned.workspace, allow_loopback=False)
+    for setting, name in named_secrets(planned.workspace):
         if not cluster.has("Secret", name):
             place = planned.workspace.place_of(setting)
             yield f"{place}: {name!r}; no Secret of this name is in namespace {cluster.namespace}"
@@ -70,7 +71,7 @@ def ensure_run(
         secret_name=f"{name}-urls",
     )
     document = begun_by_person(cluster, manifests.with_name(document, name))
-    document = _held(owned_by(document, workspace), digest)
+    document = of_workspace(_held(owned_by(document, workspace), digest), workspace)
     created = create_if_absent(cluster, document)
     if secret is not None:
         create_if_absent(cluster, owned_by(secret, created))
@@ -87,6 +88,14 @@ def let_go(cluster: Cluster, name: str, *, hold: bool) -> Object:
             "spec": {"suspend": True if hold else None},
         },
     )
+
+
+def of_workspace(document: Object, workspace: Object) -> Object:
+    """Return the Workflow with the annotation by which deploy notes whose the service is."""
+    metadata = document["metadata"]
+    uid = {WORKSPACE_UID: workspace["metadata"]["uid"]}
+    annotations = {**(metadata.get("annotations") or {}), **uid}
+    return {**document, "metadata": {**metadata, "annotations": annotations}}
 
 
 def _held(document: Object, digest: str) -> Object:

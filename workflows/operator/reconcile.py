@@ -7,12 +7,13 @@ what is there is not made again, and what was done is written down after it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common import log
 from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, WORKSPACE_UID
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER, is_chosen, is_held
 from argotune.workflows.cli.remote.api_errors import may_pass
@@ -23,10 +24,10 @@ from argotune.workflows.operator import requests, schedule
 from argotune.workflows.operator.content import (
     config_map_of,
     content_digest,
-    run_name,
     kept,
-)
+    run_name,
     unread_problem,
+)
 from argotune.workflows.operator.deletion import Deletion, drop_finalizer
 from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
@@ -59,9 +60,9 @@ class Reconciler:
         self._seen = seen
         self._managed_only = managed_only
         self._events = WorkspaceEvents(kube)
-        self.ending_namespaces: set[str] = set()
         self._refusals: dict[Key, int] = {}
         """How often in a row each Workspace was refused."""
+        self.ending_namespaces: set[str] = set()
         """Namespaces that are being deleted: nothing is held in them any more."""
 
     def reconcile(self, key: Key, *, whole: bool) -> float | None:
@@ -76,8 +77,8 @@ class Reconciler:
         """
         workspace = self._seen.workspaces.get(key)
         if workspace is None or not is_chosen(workspace, managed_only=self._managed_only):
-            return None
             self._refusals.pop(key, None)
+            return None
         try:
             return self._reconcile(key, workspace, whole=whole)
         except (StepError, CliError) as error:
@@ -111,7 +112,6 @@ class Reconciler:
             wait = min(wait, _GOES_ON_SECONDS)
         return wait
 
-    def _look_at_content(
     def _wait_seconds(self, key: Key, *, is_good: bool) -> float:
         """Return the time until the next look, twice as long after each refusal in a row."""
         if is_good:
@@ -121,6 +121,7 @@ class Reconciler:
         self._refusals[key] = before + 1
         return float(min(_REFUSED_SECONDS * 2**before, AGAIN_SECONDS))
 
+    def _look_at_content(
         self, cluster: Cluster, workspace: Object, values: Mapping[str, str]
     ) -> tuple[Judgement, Object]:
         """Start a run where the content is another than that of the last one."""
@@ -129,9 +130,9 @@ class Reconciler:
         problems = list(operator_problems(metadata["name"], values))
         if problems:
             return self._refused(workspace, problems), workspace
-        digest = content_digest(workspace, self._config(cluster, workspace))
         if problem := unread_problem(workspace):
             return self._refused(workspace, [problem]), workspace
+        digest = content_digest(workspace, self._config(cluster, workspace))
         name, is_new = annotations.get(RUN, ""), annotations.get(CONTENT) != digest
         if not is_new and schedule.is_as_wanted(workspace, values, digest):
             return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
@@ -140,7 +141,11 @@ class Reconciler:
             return Judgement(is_good=True, reason="Suspended", message=said), workspace
         try:
             planned = plan(cluster, workspace)
-            if problems := list(missing_secrets(cluster, planned)):
+            problems = [
+                *missing_secrets(cluster, planned),
+                *self._names_of_others(planned, workspace),
+            ]
+            if problems:
                 return self._refused(workspace, problems), workspace
             if is_new:
                 name = self._start(cluster, workspace, planned, digest)
@@ -172,10 +177,8 @@ class Reconciler:
     def _settle(self, cluster: Cluster, workspace: Object, values: Mapping[str, str]) -> Object:
         """Let runs go on, wait or end as the annotations say, and do what these ask for."""
         metadata = workspace["metadata"]
-        key = (metadata["namespace"], metadata["name"])
         newest = (metadata.get("annotations") or {}).get(RUN, "")
-        own = [run for run in self._seen.runs_of(key) if metadata["uid"] in run.owners]
-        for run in own:
+        for run in self._seen.own_runs(workspace):
             if run.has_ended or run.is_ending:
                 continue
             if run.name != newest and newest and run.content and values.get(ON_CHANGE) != KEEP:
@@ -188,9 +191,27 @@ class Reconciler:
                     let_go(cluster, run.name, hold=is_to_wait)
         noted = {
             **schedule.pause_or_resume(cluster, workspace, values),
-            **requests.carry_out(cluster, workspace, values, self._seen.runs_of(key), self._events),
+            **requests.carry_out(cluster, workspace, values, self._seen, self._events),
         }
         return self._noted(workspace, noted)
+
+    def _names_of_others(
+        self, planned: Planned | PlannedService, workspace: Object
+    ) -> Iterator[str]:
+        """Say whose service the run would replace, which is not this Workspace's."""
+        run = self._seen.run_of_other(workspace)
+        if not run or planned.workspace.options.get("deploy-to") == NOT_DEPLOYED:
+            return
+        metadata = workspace["metadata"]
+        annotate = (
+            f"kubectl annotate -n {metadata['namespace']} deployment {metadata['name']}"
+            f" {WORKSPACE_UID}={metadata['uid']}"
+        )
+        yield (
+            f"metadata.name: {metadata['name']!r}; run {run} deployed the service of this name, and"
+            " is no run of this Workspace: take another name, or let who may change Deployments"
+            f" give it to this Workspace: {annotate}"
+        )
 
     def _config(self, cluster: Cluster, workspace: Object) -> str | None:
         """Read the ConfigMap's text; None where none is named, or it is missing."""

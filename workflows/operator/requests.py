@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError
@@ -13,7 +13,8 @@ from argotune.workflows.cli.remote.rollback import rollback_document
 from argotune.workflows.cli.remote.submission import create_if_absent, owned_by
 from argotune.workflows.operator.content import run_name
 from argotune.workflows.operator.events import WorkspaceEvents
-from argotune.workflows.operator.seen import Run
+from argotune.workflows.operator.making import of_workspace
+from argotune.workflows.operator.seen import Seen
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.operator_annotations import (
     APPROVE,
@@ -33,7 +34,7 @@ def carry_out(
     cluster: Cluster,
     workspace: Object,
     values: Mapping[str, str],
-    runs: Sequence[Run],
+    seen: Seen,
     events: WorkspaceEvents,
 ) -> dict[str, str | None]:
     """Carry out what is asked for; returns the annotations to note, None for one to delete."""
@@ -43,15 +44,19 @@ def carry_out(
         return {}
     for name in (APPROVE, REJECT):
         wanted, reason = request_of(asked.get(name, ""))
-        run = next((run for run in runs if run.name == wanted), None)
+        run = next((run for run in seen.own_runs(workspace) if run.name == wanted), None)
         if run is not None and run.awaits_approval:
             said = answer_run(cluster, run.name, name, reason or path_of(name))
             events.say(workspace, "Answered", said)
-    return _roll_back(cluster, workspace, asked.get(ROLLBACK), events)
+    return _roll_back(cluster, workspace, asked.get(ROLLBACK), seen, events)
 
 
 def _roll_back(
-    cluster: Cluster, workspace: Object, asked: str | None, events: WorkspaceEvents
+    cluster: Cluster,
+    workspace: Object,
+    asked: str | None,
+    seen: Seen,
+    events: WorkspaceEvents,
 ) -> dict[str, str | None]:
     metadata = workspace["metadata"]
     begun = (metadata.get("annotations") or {}).get(ROLLED_BACK)
@@ -60,6 +65,10 @@ def _roll_back(
     if asked is None:
         return {ROLLED_BACK: None}
     version, _ = request_of(asked)
+    if other := seen.run_of_other(workspace):
+        said = f"run {other} deployed the service of this name, and is no run of this Workspace"
+        events.say(workspace, "NoRollback", said, is_warning=True)
+        return {ROLLED_BACK: asked}
     try:
         document = rollback_document(
             cluster, metadata["name"], None if version == PREVIOUS else version
@@ -71,9 +80,8 @@ def _roll_back(
         return {ROLLED_BACK: asked}
     if document is not None:
         name = run_name(workspace, asked, begun or "", what="rollback")
-        created = create_if_absent(
-            cluster, owned_by(manifests.with_name(document, name), workspace)
-        )
+        document = of_workspace(manifests.with_name(document, name), workspace)
+        created = create_if_absent(cluster, owned_by(document, workspace))
         said = f"run {created['metadata']['name']} brings {version} back"
         events.say(workspace, "RollbackStarted", said)
     return {ROLLED_BACK: asked}

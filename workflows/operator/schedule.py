@@ -71,21 +71,30 @@ def pause_or_resume(
     is_to_wait = values.get(SUSPEND) == "true"
     if not _noted(workspace, SCHEDULED) or is_to_wait == bool(_noted(workspace, _PAUSED)):
         return {}
-    change = schedules.pause if is_to_wait else schedules.resume
-    change(cluster, _name(workspace))
+    if _is_there(cluster, workspace):
+        change = schedules.pause if is_to_wait else schedules.resume
+        change(cluster, _name(workspace))
     return {_PAUSED: "true" if is_to_wait else None}
 
 
 def pause_if_there(cluster: Cluster, workspace: Object) -> None:
     """Let the schedule begin no further run."""
-    if _noted(workspace, SCHEDULED) and cluster.get(_KIND, _name(workspace)) is not None:
+    if _is_there(cluster, workspace):
         schedules.pause(cluster, _name(workspace))
 
 
 def take_away(cluster: Cluster, workspace: Object) -> None:
     """Delete the schedule. Raises CliError while a run of it goes on."""
-    if _noted(workspace, SCHEDULED) and cluster.get(_KIND, _name(workspace)) is not None:
+    if _is_there(cluster, workspace):
         schedules.unschedule(cluster, _name(workspace))
+
+
+def _is_there(cluster: Cluster, workspace: Object) -> bool:
+    """Whether there is a schedule of this Workspace, and not only one of its name."""
+    if not _noted(workspace, SCHEDULED):
+        return False
+    found = cluster.get(_KIND, _name(workspace))
+    return found is not None and schedules.is_of(found, workspace)
 
 
 def _mark(values: Mapping[str, str], digest: str) -> str | None:

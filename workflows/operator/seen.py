@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.in_service import WORKSPACE_UID, deployed_by_other
 from argotune.steps.nodes.ledger import made_nodes
 from argotune.steps.nodes.made_node import Made
 from argotune.workflows.cli.remote.runs import by_service, newest_by_workspace
@@ -82,6 +83,11 @@ class Run:
     def content(self) -> str:
         """Digest of its content; empty for a run of a schedule or a person."""
         return str(self._annotations.get(CONTENT, ""))
+
+    def is_of(self, workspace: Object) -> bool:
+        """Whether this Workspace or its schedule began it, and not only one of its name."""
+        uid = workspace["metadata"]["uid"]
+        return uid in self.owners or self._annotations.get(WORKSPACE_UID) == uid
 
     @property
     def is_held(self) -> bool:
@@ -181,6 +187,21 @@ class Seen:
         # Times are in whole seconds, and of two runs in one the noted one is the newer.
         found.sort(key=lambda run: (run.created, run.name == noted), reverse=True)
         return found
+
+    def own_runs(self, workspace: Object) -> list[Run]:
+        """List the runs that the Workspace or its schedule began, the newest first."""
+        return [run for run in self.runs_of(_key(workspace)) if run.is_of(workspace)]
+
+    def run_of_other(self, workspace: Object) -> str:
+        """Return the run that deployed the service of the Workspace's name, if it is not its own.
+
+        Who may apply Workspaces must not reach by a name what others have deployed.
+        """
+        service = self.service_of(_key(workspace))
+        annotations = (service or {"metadata": {}})["metadata"].get("annotations") or {}
+        run = deployed_by_other(annotations, str(workspace["metadata"]["uid"]))
+        # The step that notes whose the service is may have been refused it.
+        return "" if run in [each.name for each in self.own_runs(workspace)] else run
 
     def shown_run(self, key: Key) -> Run | None:
         """Return the run that a Workspace's status is about, as `argotune status` chooses it."""

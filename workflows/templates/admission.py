@@ -334,7 +334,8 @@ def _user_rules() -> list[Rule]:
             "request.resource.resource != 'secrets' || request.operation != 'DELETE'"
             " || (oldObject.metadata.name.matches('-urls-[0-9a-f]+$')"
             " && has(oldObject.metadata.ownerReferences)"
-            " && oldObject.metadata.ownerReferences.exists(o, o.kind == 'CronWorkflow'))",
+            " && oldObject.metadata.ownerReferences.exists(o, o.kind in ['CronWorkflow',"
+            " 'Workspace']))",
             "only Secrets with the URLs of a schedule may be deleted",
         ),
         _rule(

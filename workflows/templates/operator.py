@@ -17,6 +17,7 @@ from argotune.workflows.templates.network import egress
 from argotune.workflows.templates.permissions import (
     API_GROUP,
     API_VERSION,
+    MARKER,
     Rule,
     of_services,
     rule,
@@ -35,6 +36,8 @@ _PORT = 8080
 _READ = ["get", "list", "watch"]
 _WRITE = [*_READ, "create", "update", "patch", "delete"]
 _RULES = [
+    # So that the admission policy holds for what it deletes too: others say what that is.
+    MARKER,
     rule(GROUP, [PLURAL], [*_READ, "patch"]),
     rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
     rule("argoproj.io", ["workflows"], [*_READ, "create", "patch"]),

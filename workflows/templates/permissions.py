@@ -74,7 +74,7 @@ _RELEASE_RULES = [
 
 MARKER = rule("argotune.dev", ["runs"], ["submit"])
 """No such resource exists: the right to it tells the admission policy who is bound to
-`argotune-user`."""
+`argotune-user`, and the operator."""
 
 _USER_RULES = [
     MARKER,

@@ -79,7 +79,9 @@ def serve(cluster: Cluster) -> None:
     template = manifests.template(name=rollback.NAME)
     cluster.put({**template, "metadata": {**template["metadata"], "namespace": NAMESPACE}})
     event = Event(time="2026-11-28T00:00:00Z", person="ann", run="my-model-aaaaa")
-    known = InService(adapter=ADAPTER, version="v2", previous=BEFORE, event=event)
+    known = InService(
+        adapter=ADAPTER, version="v2", previous=BEFORE, event=event, workspace_uid="uid-1"
+    )
     labels = {
         "argotune.dev/service": NAME,
         "app.kubernetes.io/part-of": "argotune",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.in_service import WORKSPACE_UID
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import newest_first
@@ -68,9 +69,9 @@ def make_schedule(
     """Make the schedule of a workspace, or change the one that is there.
 
     A schedule that is paused stays so. `volume_size` is what the plan needs, for an installation
-    that has set none; `secret` is for one whose Secret belongs to another object. Returns it, and
-    whether it was there before. Raises WorkspaceError for a name, time or zone on which Argo would
-    never run.
+    that has set none; `secret` is for one of an applied Workspace, to which its Secret belongs.
+    Returns it, and whether it was there before. Raises WorkspaceError for a name, time or zone on
+    which Argo would never run, and CliError for an applied Workspace where it is another's.
     """
     installed = check_against_installation(cluster, workspace, allow_loopback=False)
     given, document = cron_workflow(
@@ -83,10 +84,13 @@ def make_schedule(
         # A change brings its own, since nobody may change a Secret of a run.
         secret_name=secret.name if secret else f"{workspace.name}-urls-{secrets.token_hex(5)}",
     )
-    if secret is not None and given is not None:
-        create_if_absent(cluster, owned_by(given, secret.owner))
-        given = None
     found = cluster.get(_KIND, name_of(document))
+    if secret is not None:
+        document = _of_workspace(document, secret.owner)
+        _check_is_of(found, secret.owner)
+        if given is not None:
+            create_if_absent(cluster, owned_by(given, secret.owner))
+            given = None
     if found is None:
         made = create_with_secret(cluster, document, given)
     else:
@@ -204,6 +208,38 @@ def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> Schedule:
     cron = _named(cluster, name)
     changed = cluster.patch(_KIND, name_of(cron), {"spec": {"suspend": suspend}})
     return _read(cluster, [changed])[0]
+
+
+def is_of(cron: Object, workspace: Object) -> bool:
+    """Whether the operator made the schedule for this applied Workspace."""
+    annotations = cron["metadata"].get("annotations") or {}
+    return bool(annotations.get(WORKSPACE_UID) == workspace["metadata"]["uid"])
+
+
+def _check_is_of(cron: Object | None, workspace: Object) -> None:
+    if cron is not None and not is_of(cron, workspace):
+        raise CliError(
+            f"CronWorkflow {name_of(cron)}: is there, and this Workspace did not make it; give the"
+            " Workspace another name, or let who may do so delete it"
+        )
+
+
+def _of_workspace(document: Object, workspace: Object) -> Object:
+    """Return the CronWorkflow with the annotation that it and its runs are the Workspace's."""
+    uid = {WORKSPACE_UID: workspace["metadata"]["uid"]}
+    metadata, spec = document["metadata"], document["spec"]
+    for_runs = spec.get("workflowMetadata") or {}
+    return {
+        **document,
+        "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **uid}},
+        "spec": {
+            **spec,
+            "workflowMetadata": {
+                **for_runs,
+                "annotations": {**(for_runs.get("annotations") or {}), **uid},
+            },
+        },
+    }
 
 
 def _change(cluster: Cluster, found: Object, document: Object, secret: Object | None) -> Object:
