@@ -100,7 +100,21 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     # A page of the largest objects that the API server takes has to fit into the pod's memory.
     made.watching.chunk_size = _PAGE_OBJECTS
+    made.persistence.diffbase_storage = _NoEssence()
     return made
+
+
+class _NoEssence(kopf.DiffBaseStorage):
+    """Spares kopf the copy of each object that handlers of changes would be given, by recursion."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Return that nothing was stored."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
 
 
 def _on_event(kind: str, registry: kopf.OperatorRegistry, **filters: Any) -> Any:
