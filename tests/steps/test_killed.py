@@ -33,6 +33,10 @@ from argotune.steps.notify import params as notify_params
 from argotune.steps.notify import run as notify
 from argotune.steps.plan import params as plan_params
 from argotune.steps.plan import run as plan
+from argotune.steps.plan.service import params as service_params
+from argotune.steps.plan.service import run as service_plan
+from argotune.steps.plan.side_by_side import params as comparison_params
+from argotune.steps.plan.side_by_side import run as comparison_plan
 from argotune.steps.push import params as push_params
 from argotune.steps.push import run as push
 from argotune.steps.push.layout import write_image
@@ -46,6 +50,8 @@ from tests.fakes.webhook import webhook
 from tests.steps.dataset.test_run import jsonl, parquet, rows
 from tests.steps.killing import Case, kill_everywhere, run_step
 from tests.steps.model.conftest import config, model_files
+from tests.steps.plan.side_by_side.adapters import put_adapter
+from tests.steps.plan.side_by_side.test_run import params as comparison_of
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -77,6 +83,37 @@ def run_plan(root: Path) -> None:
 
 def test_a_killed_plan_leaves_no_trace(kill: Kill) -> None:
     kill(Case(prepare=nothing, run=run_plan))
+
+
+def prepare_adapters(root: Path) -> None:
+    for tag in ("v1", "v2"):
+        put_adapter(root / "from", tag)
+    # The weights are in the cache.
+    comparison_of(root, "tiny")
+
+
+def adapter_of(root: Path, tag: str) -> str:
+    return f"oci:{root / 'from' / 'dist'}:{tag}"
+
+
+def run_service_plan(root: Path) -> None:
+    adapters = [{"name": tag, "image": adapter_of(root, tag)} for tag in ("v1", "v2")]
+    params = service_params.Params(
+        name="chat", preset="tiny", adapters=json.dumps(adapters), work_dir=root / "work"
+    )
+    run_step(params, service_params.Result, service_plan.run, root)
+
+
+def run_comparison_plan(root: Path) -> None:
+    models = (f"one={adapter_of(root, 'v1')}", f"two={adapter_of(root, 'v2')}")
+    run_step(comparison_of(root, *models), comparison_params.Result, comparison_plan.run, root)
+
+
+@pytest.mark.parametrize("run", [run_service_plan, run_comparison_plan])
+def test_a_killed_plan_that_fetches_adapters_leaves_no_trace(
+    kill: Kill, run: Callable[[Path], None]
+) -> None:
+    kill(Case(prepare=prepare_adapters, run=run, points=4))
 
 
 def prepare_dataset(root: Path) -> None:
