@@ -19,7 +19,7 @@ from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.templates.step import FORBIDDEN
-from argotune.workflows.workspace.manifests import parameters_of, template
+from argotune.workflows.workspace.manifests import dump, parameters_of, read_rendered, template
 from tests.e2e.cluster import (
     CALL_SECONDS,
     Cluster,
@@ -35,6 +35,7 @@ from tests.e2e.stand_in import IMAGE, play
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 PERSON = "ann"
+OPERATOR = "with-the-operators-role"
 ALLOWED = "team-push"
 PATCH = 'x"}], "serviceAccountName": "argotune-provision", "containers": [{"name": "main'
 EXPRESSION = "{{=workflow.parameters.name}}"
@@ -73,6 +74,7 @@ FREE = {
     "zones",
 }
 """Parameters that a step checks: their values are flags of steps, and nothing else."""
+FREE_IN_OTHERS = {"dry-run", "load-in-4bit", "max-length", "node-selector"}
 NAMING = {"queue", "serve-with", "service-host"}
 """Parameters that name what everyone in the namespace may use: an object, a service, a host of
 the domain that the installation allows."""
@@ -226,11 +228,22 @@ def test_a_hostile_value_of_a_parameter_is_a_flag_or_refused(
     assert accepted == expected[hostile]
 
 
-def with_value(name: str, text: str) -> Object:
+@pytest.mark.smoke
+@pytest.mark.parametrize("other", ["evaluate", "gc", "rollback", "serve"])
+def test_no_parameter_of_the_other_templates_is_freer(installed: Cluster, other: str) -> None:
+    for name in parameters_of(template(name=other)):
+        for hostile in (EXPRESSION, PATCH, "payroll"):
+            said = refusal(installed, with_value(name, hostile, template_name=other))
+            is_free = hostile != EXPRESSION and name in FREE | FREE_IN_OTHERS
+            assert is_free or name in NAMING or f"parameter {name}: " in said, (hostile, said)
+
+
+def with_value(name: str, text: str, *, template_name: str = "finetune") -> Object:
     """A Workflow with another value of one parameter."""
     arguments = {key: value for key, value in GOOD.items() if key != "urls-secret"}
     parameters = [{"name": key, "value": value} for key, value in {**arguments, name: text}.items()]
-    return changed({"arguments": {"parameters": parameters}})
+    reference = {"workflowTemplateRef": {"name": template_name}}
+    return changed({**reference, "arguments": {"parameters": parameters}})
 
 
 @pytest.mark.smoke
@@ -356,9 +369,32 @@ def test_only_secrets_of_a_schedule_can_be_deleted(installed: Cluster) -> None:
     assert delete(installed, "v1", "secrets", name) == 200
 
 
-def delete(cluster: Cluster, api_version: str, plural: str, name: str) -> int:
+def delete(
+    cluster: Cluster, api_version: str, plural: str, name: str, *, person: str = PERSON
+) -> int:
     """The status of the answer to a deletion by the person."""
-    return cluster.try_delete(api_version, plural, name, person=PERSON).status_code
+    return cluster.try_delete(api_version, plural, name, person=person).status_code
+
+
+@pytest.mark.smoke
+def test_the_operators_account_is_bound_as_a_person_is(installed: Cluster) -> None:
+    """What it deletes, others may have written into a Workspace or a schedule."""
+    (role,) = [item for item in read_rendered("operator") if item["kind"] == "Role"]
+    installed.kubectl("apply", "-f", "-", text=dump(role))
+    name = role["metadata"]["name"]
+    installed.kubectl("create", "rolebinding", name, f"--role={name}", f"--user={OPERATOR}")
+    wait_for(
+        "rights of the operator's role",
+        lambda: delete(installed, "v1", "secrets", "missing", person=OPERATOR) == 404,
+        seconds=60,
+    )
+    installed.kubectl("create", "secret", "generic", "payroll", "--from-literal=urls.json=[]")
+    installed.kubectl("create", "deployment", "payroll", "--image=x", "--replicas=0")
+    assert delete(installed, "v1", "secrets", "payroll", person=OPERATOR) == 422
+    assert delete(installed, "apps/v1", "deployments", "payroll", person=OPERATOR) == 422
+    hostile = changed({"podSpecPatch": "{}"})
+    assert "accepted are" in refusal(installed, hostile, person=OPERATOR)
+    assert refusal(installed, workflow(GOOD), person=OPERATOR) == ""
 
 
 @pytest.mark.smoke

@@ -18,6 +18,22 @@ _PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]
 _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
 
 
+FILES = ("finetune", "evaluate", "serve", "rollback", "gc")
+
+
+def steps() -> list[tuple[str, str]]:
+    """The container templates of all rendered templates with their files, of equal ones the first.
+
+    Those of scorers have no args; tests/workflows/templates/test_scorer.py is about them.
+    """
+    found: dict[tuple[str, ...], tuple[str, str]] = {}
+    for file in FILES:
+        for each in fill_in(read_rendered(file)[0], {})["spec"]["templates"]:
+            if args := each.get("container", {}).get("args"):
+                found.setdefault(tuple(args), (each["name"], file))
+    return list(found.values())
+
+
 def container(step: str, file: str = "finetune") -> dict[str, Any]:
     """A container template of a rendered file."""
     template = fill_in(read_rendered(file)[0], {})
@@ -60,11 +76,11 @@ def received(template: dict[str, Any], directory: Path) -> list[str]:
     return found
 
 
-# Between them they have both kinds of tags, alone and within a text.
-@pytest.mark.parametrize(
-    ("step", "file"),
-    [("plan", "finetune"), ("dataset", "finetune"), ("deploy", "finetune"), ("gc", "gc")],
-)
+def test_there_are_steps_of_every_file() -> None:
+    assert {file for _, file in steps()} == set(FILES)
+
+
+@pytest.mark.parametrize(("step", "file"), steps())
 def test_the_text_of_a_parameter_reaches_the_step_unchanged(
     step: str, file: str, tmp_path: Path
 ) -> None:
