@@ -37,7 +37,6 @@ _NAMES = {
     "previous": "argotune.dev/previous-adapter",
     "dataset_digest": "argotune.dev/dataset-digest",
     "serves": SERVES,
-    "workspace_uid": WORKSPACE_UID,
 }
 _RUN = "argotune.dev/deployed-by-run"
 _EVENT_NAMES = {
@@ -90,9 +89,10 @@ class InService:
     """Flags of step deploy that another adapter of this service gets too."""
 
     def annotations(self) -> dict[str, str]:
-        """Write it as annotations."""
+        """Write it as annotations; without a Workspace, that which is noted stays."""
         return {
             **{name: getattr(self, key) for key, name in _NAMES.items()},
+            **({WORKSPACE_UID: self.workspace_uid} if self.workspace_uid else {}),
             **{name: getattr(self.event, key) for key, name in _EVENT_NAMES.items()},
             _SETTINGS: json.dumps(dict(self.settings), sort_keys=True),
             _HISTORY: _dumped(self.history),
@@ -144,6 +144,7 @@ def read_in_service(annotations: Mapping[str, str]) -> InService | None:
         raise _unreadable(_SETTINGS, annotations)
     return InService(
         **values,
+        workspace_uid=annotations.get(WORKSPACE_UID, ""),
         event=event,
         settings=settings,
         history=_events(_HISTORY, annotations),
