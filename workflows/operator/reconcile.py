@@ -78,6 +78,9 @@ class Reconciler:
         workspace = self._seen.workspaces.get(key)
         if workspace is None or not is_chosen(workspace, managed_only=self._managed_only):
             self._refusals.pop(key, None)
+            # One that is chosen no more would wait for ever when it is deleted.
+            if workspace is not None and is_held(workspace):
+                drop_finalizer(self._kube, workspace)
             return None
         try:
             return self._reconcile(key, workspace, whole=whole)

@@ -138,3 +138,15 @@ def test_finalizers_of_others_stay(acting: Acting, cluster: Cluster) -> None:
     acting.look()
     assert acting.workspace["metadata"]["finalizers"] == ["example.com/theirs"]
     assert acting.look() is None
+
+
+def test_one_that_is_managed_no_more_goes_at_once_and_leaves_all_as_it_is(
+    serving: Acting, cluster: Cluster
+) -> None:
+    serving.annotate(managed="false")
+    serving.look()
+    assert serving.workspace["metadata"]["finalizers"] == []
+    serving.delete()
+    assert not is_there(serving)
+    assert "shutdown" not in serving.runs[0]["spec"]
+    assert len(cluster.of_kind("Deployment")) == 1
