@@ -74,10 +74,11 @@ def varlen_attention(
     # Number of tokens to the left and right to which a token attends; -1: all.
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
     output: Any = varlen_attn(
-        # The kernel takes any strides of tokens and heads.
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
+        # The kernel takes any strides of tokens and heads. A squeeze's gradient is a view, that of
+        # `query[0]` a copy into zeros.
+        query.squeeze(0).transpose(0, 1),
+        key.squeeze(0).transpose(0, 1),
+        value.squeeze(0).transpose(0, 1),
         starts,
         starts,
         max(lengths),
