@@ -218,4 +218,6 @@ class AnchorFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bfloat16_tflops: dict[str, float]
     """Dense bfloat16 rate of each GPU model, 10^12 operations per second; speeds are scaled by it
     from one GPU model to another."""
+    memory_gb_per_second: dict[str, float]
+    """Rate of the same GPUs' memory, 10^9 bytes per second."""
     anchors: list[Anchor]

@@ -29,7 +29,7 @@ from argotune.steps.plan.memory import BFLOAT16_BYTES, BOUNDED_QUERIES, GB
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import needs_gpu
 from argotune.steps.plan.settings import Settings
-from argotune.steps.plan.speed import expected_speed
+from argotune.steps.plan.speed import speed_of
 
 BASE_DISK_GIB = 64
 """Operating system, container runtime, the unpacked CUDA image, and space for a second version."""
@@ -59,7 +59,7 @@ def assemble(
         ),
         data=_data(settings),
         training=_training(settings, choice),
-        hardware=_hardware(job, card),
+        hardware=_hardware(job, card, choice),
         memory=choice.memory,
         execution=Execution(
             processes=settings.processes,
@@ -165,8 +165,8 @@ def _training(settings: Settings, choice: Choice) -> Training:
     )
 
 
-def _hardware(job: Job, card: Card) -> Hardware:
-    speed = expected_speed(job.preset.parameters, job.method, card.gpu_model, card.gpus)
+def _hardware(job: Job, card: Card, choice: Choice) -> Hardware:
+    speed = speed_of(job, choice, card.gpu_model, card.gpus)
     return Hardware(
         instance_type=card.instance_type,
         gpus=card.gpus,
@@ -176,7 +176,7 @@ def _hardware(job: Job, card: Card) -> Hardware:
         disk_gib=job.settings.disk_gib or disk_of(job.preset),
         expected_tokens_per_second=None
         if speed is None
-        else Speed(low=round(speed.low, 1), high=round(speed.high, 1)),
+        else Speed(low=round(speed.low, 3), high=round(speed.high, 3)),
     )
 
 

@@ -58,6 +58,10 @@ class Choice:
     """Number of last blocks whose activations are kept while those of the others are recomputed."""
     memory: Memory
 
+    def recomputed_share(self, blocks: int) -> float:
+        """Share of a model's blocks whose activations are recomputed."""
+        return (blocks - self.kept_blocks) / blocks if self.gradient_checkpointing else 0.0
+
 
 def choose(job: Job, card: Card) -> Choice | None:
     """The fastest loop that leaves 10 % of memory free, else the smallest if it fits, else None."""

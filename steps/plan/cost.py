@@ -19,7 +19,7 @@ from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import fit
-from argotune.steps.plan.speed import Span, expected_speed
+from argotune.steps.plan.speed import Span, speed_of
 
 
 def trained_tokens(
@@ -104,14 +104,15 @@ def fastest_speeds(params: Params, names: Collection[str]) -> dict[str, float]:
     """
     job = read_request(params).job
     by_name = {sku.name.casefold(): sku for sku in job.skus}
-    found = {name: _speed(job, by_name.get(name.casefold())) for name in names}
+    skus = {name: sku for name in names if (sku := by_name.get(name.casefold())) is not None}
+    found = {name: _speed(job, sku) for name, sku in skus.items()}
     return {name: round(speed.high, 1) for name, speed in found.items() if speed is not None}
 
 
 def _cost_usd(
     job: Job, sku: Sku, choice: Choice, dataset_tokens: int | None, further_seconds: float
 ) -> float | None:
-    speed = _speed(job, sku)
+    speed = speed_of(job, choice, sku.gpu_model, sku.gpus)
     return cost_usd(
         trained_tokens(choice, job.settings, dataset_tokens=dataset_tokens),
         tokens_per_second=None if speed is None else speed.high,
@@ -120,7 +121,6 @@ def _cost_usd(
     )
 
 
-def _speed(job: Job, sku: Sku | None) -> Span | None:
-    if sku is None:
-        return None
-    return expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
+def _speed(job: Job, sku: Sku) -> Span | None:
+    choice = fit(job, sku).choice
+    return None if choice is None else speed_of(job, choice, sku.gpu_model, sku.gpus)

@@ -35,7 +35,7 @@ from argotune.steps.plan.service.size import fits as service_fits
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.side_by_side.models import OF_HUB
 from argotune.steps.plan.skus import Fit, fits, refusal
-from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
+from argotune.steps.plan.speed import SEVERAL_GPUS_SHARE, Span, anchors_of, hours, speed_of
 from argotune.steps.plan.substitute import Substitution, find_substitution, problem_of_sku
 from argotune.steps.plan.volume import DATA_GIB, volume_gib
 
@@ -44,6 +44,7 @@ __all__ = [
     "OF_HUB",
     "OWN_SECTION",
     "ROOT",
+    "SEVERAL_GPUS_SHARE",
     "Card",
     "Choice",
     "Fit",
@@ -64,7 +65,6 @@ __all__ = [
     "cpu_memory",
     "describe_base_model",
     "document_keys",
-    "expected_speed",
     "find_base_model",
     "find_service_substitution",
     "find_substitution",
@@ -82,6 +82,7 @@ __all__ = [
     "service_alternatives",
     "service_fits",
     "service_of_run",
+    "speed_of",
     "text_of_own",
     "trained_tokens",
     "volume_gib",

@@ -251,7 +251,11 @@ def _measure(
         f"{preset.name}, {method}, {tokens} tokens, {kept} blocks kept",
         # The first step makes room, and the second still finds some.
         tokens_per_second=statistics.median(s["tokens_per_second"] for s in steps[2:]),
-        planned=str(expected_speed(preset.parameters, method, name, 1)),
+        planned=str(
+            expected_speed(
+                preset, method, name, 1, recomputed_share=1 - kept / shape.num_hidden_layers
+            )
+        ),
         peak_gb=round(peak_memory_gb(device), 2),
         planned_gb=memory.total_gb,
         terms=msgspec.to_builtins(memory),

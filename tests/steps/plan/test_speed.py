@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
-from argotune.presets.schema import Method
-from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import Method, ModelPreset
+from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours, speed_of
+from tests.steps.plan.test_choose import chosen, gpus, job
+
+
+def model_of(parameters: float) -> ModelPreset:
+    """A model of so many parameters whose ceiling no card reaches."""
+    preset = model_preset("phi-3-mini-4k-instruct")
+    shape = msgspec.structs.replace(preset.architecture, num_hidden_layers=1)
+    return msgspec.structs.replace(preset, parameters=round(parameters), architecture=shape)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -13,7 +25,7 @@ def test_class_holds_every_published_speed_it_comes_from(method: Method) -> None
     anchors = anchors_of(method)
     assert len(anchors) == 3
     for anchor in anchors:
-        span = expected_speed(round(anchor.parameters), method, anchor.gpu_model, 1)
+        span = expected_speed(model_of(anchor.parameters), method, anchor.gpu_model, 1)
         assert span is not None
         assert span.low <= anchor.tokens_per_second * 1.001
         assert span.high >= anchor.tokens_per_second * 0.999
@@ -21,10 +33,10 @@ def test_class_holds_every_published_speed_it_comes_from(method: Method) -> None
 
 
 def test_speed_goes_with_gpus_and_against_size() -> None:
-    one = expected_speed(4_000_000_000, "qlora", "A10", 1)
+    one = expected_speed(model_of(4e9), "qlora", "A10", 1)
     assert one is not None
-    assert expected_speed(4_000_000_000, "qlora", "A10", 2) == one.times(2)
-    assert expected_speed(8_000_000_000, "qlora", "A10", 1) == one.times(0.5)
+    assert expected_speed(model_of(4e9), "qlora", "A10", 2) == one.times(1.8)
+    assert expected_speed(model_of(8e9), "qlora", "A10", 1) == one.times(0.5)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +50,21 @@ def test_speed_goes_with_gpus_and_against_size() -> None:
     ],
 )
 def test_card_is_known_by_the_name_of_its_node_label(label: str, name: str) -> None:
-    speed = expected_speed(10**9, "qlora", label, 1)
+    speed = expected_speed(model_of(1e9), "qlora", label, 1)
     assert speed is not None
-    assert speed == expected_speed(10**9, "qlora", name, 1)
+    assert speed == expected_speed(model_of(1e9), "qlora", name, 1)
 
 
-@pytest.mark.parametrize(("model", "gpus"), [("Mystery 9000", 1), (None, 1), ("A10", 0)])
-def test_unknown_card_has_no_speed(model: str | None, gpus: int) -> None:
-    assert expected_speed(10**9, "qlora", model, gpus) is None
+@pytest.mark.parametrize(("model", "count"), [("Mystery 9000", 1), (None, 1), ("A10", 0)])
+def test_unknown_card_has_no_speed(model: str | None, count: int) -> None:
+    assert expected_speed(model_of(1e9), "qlora", model, count) is None
+
+
+def test_only_the_gpus_that_a_run_uses_count() -> None:
+    all_four = job("phi-3-mini-4k-instruct")
+    choice = chosen(all_four, gpus("Standard_NC96ads_A100_v4"))
+    one = replace(all_four, settings=replace(all_four.settings, processes=1))
+    assert speed_of(one, choice, "A100 80GB", 4) == speed_of(all_four, choice, "A100 80GB", 1)
 
 
 def test_hours_take_the_slower_speed_for_the_longer_time() -> None:

@@ -14,16 +14,17 @@ from argotune.steps.contracts.training_plan import Data, Model, Training, Traini
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
     DATA_GIB,
+    SEVERAL_GPUS_SHARE,
     Choice,
     Fit,
     Job,
     Settings,
     Span,
     anchors_of,
-    expected_speed,
     fits,
     hours,
     read_request,
+    speed_of,
     trained_tokens,
     volume_gib,
 )
@@ -205,6 +206,17 @@ def speed_sources(method: Method) -> str:
     )
 
 
+def several_gpus_line(rows: Sequence[SkuRow]) -> list[str]:
+    """Say what the speeds of machines with several GPUs assume; empty without such a machine."""
+    if all(row.gpus == 1 for row in rows):
+        return []
+    return [
+        f"Several GPUs: each adds {SEVERAL_GPUS_SHARE:g} of its speed alone, an assumption: a step "
+        "ends with the slowest, and then sums the adapter's gradients. Weights that GPUs share out "
+        "(fsdp) take longer, the more so without NVLink."
+    ]
+
+
 def price_lines(catalogs: Sequence[SkuCatalog]) -> list[str]:
     """List where and when the prices of these catalogs hold."""
     return [
@@ -216,7 +228,7 @@ def price_lines(catalogs: Sequence[SkuCatalog]) -> list[str]:
 
 def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) -> SkuRow:
     choice, sku = fit.choice, fit.sku
-    speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
+    speed = speed_of(job, choice, sku.gpu_model, sku.gpus) if choice else None
     taken = None
     if choice and speed:
         settings = job.settings
@@ -234,7 +246,7 @@ def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) ->
         micro_batch_tokens=choice.micro_batch_tokens if choice else None,
         gradient_checkpointing=choice.gradient_checkpointing if choice else None,
         price_usd_per_hour=price,
-        tokens_per_second=speed if choice else None,
+        tokens_per_second=speed,
         hours=taken,
         cost_usd=taken.times(price) if taken and price is not None else None,
         reason=fit.reason or "",
@@ -251,8 +263,8 @@ def _tokens(
 
 
 def _expected_speed(plan: TrainingPlan) -> Span | None:
-    hardware = plan.hardware
-    return expected_speed(plan.model.parameters, plan.method, hardware.gpu_model, hardware.gpus)
+    speed = plan.hardware.expected_tokens_per_second
+    return None if speed is None else Span(low=speed.low, high=speed.high)
 
 
 def expected_hours(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> Span | None:

@@ -12,7 +12,13 @@ from rich.text import Text
 from argotune.presets.loader import sku_catalogs
 from argotune.presets.schema import Method
 from argotune.workflows.cli.show.fitting import Fitting
-from argotune.workflows.cli.show.plan_rows import Row, SkuRow, price_lines, speed_sources
+from argotune.workflows.cli.show.plan_rows import (
+    Row,
+    SkuRow,
+    price_lines,
+    several_gpus_line,
+    speed_sources,
+)
 
 _DROPPED = ("GPUS", "TOKENS/S", "MEMORY", "USD/H", "HOURS", "USD")
 """What a narrow terminal leaves out first of the machines."""
@@ -87,7 +93,8 @@ def print_skus(
     speeds: tuple[str, ...] = (
         f"HOURS, USD: {hours_of}.",
         "TOKENS/S: a class, carried over by model size and bfloat16 rate: "
-        f"{speed_sources(method)}.",
+        f"{speed_sources(method)}. At most what the card's own rates allow.",
+        *several_gpus_line(rows),
     )
     if all(row.tokens_per_second is None for row in rows):
         speeds = ("TOKENS/S, HOURS, USD: not known for a model so small.",)
