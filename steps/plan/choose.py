@@ -81,9 +81,8 @@ def smallest_memory(job: Job, card: Card) -> Memory:
     settings = job.settings
     checkpointing = settings.gradient_checkpointing is not False
     tokens = settings.micro_batch_tokens or settings.max_length
-    shards = _shards(job.settings, card)
-    loop = Loop(micro_batch_tokens=tokens, checkpointing=checkpointing, shards=shards)
-    return estimate_job(job, loop)
+    loop = Loop(micro_batch_tokens=tokens, checkpointing=checkpointing)
+    return estimate_job(job, _laid_out(loop, settings, card))
 
 
 def estimate_job(job: Job, loop: Loop) -> Memory:
@@ -115,9 +114,8 @@ def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:
     For each number of tokens there are two: one that keeps as many activations as leave some
     memory free, and one that keeps none.
     """
-    shards = _shards(job.settings, card)
     for tokens in _micro_batches(job.settings, card):
-        loops = [replace(loop, shards=shards) for loop in _loops(job, tokens)]
+        loops = [_laid_out(loop, job.settings, card) for loop in _loops(job, tokens)]
         for loop in loops:
             memory = estimate_job(job, loop)
             if _fits_well(memory, card) or loop is loops[-1]:
@@ -165,8 +163,18 @@ def workers(settings: Settings, card: Card) -> int:
     return settings.processes or max(1, card.gpus)
 
 
-def _shards(settings: Settings, card: Card) -> int:
-    return workers(settings, card) if settings.shard else 1
+def _laid_out(loop: Loop, settings: Settings, card: Card) -> Loop:
+    """The loop on the card's GPUs, with the blocks that its settings lead to."""
+    processes = workers(settings, card) if card.gpus else 1
+    return replace(
+        loop,
+        processes=processes,
+        shards=processes if settings.shard else 1,
+        # PEFT computes the layers of these two, transformers the blocks of the others.
+        plain_blocks=bool(
+            settings.dropout or settings.use_dora or settings.liger or settings.compile
+        ),
+    )
 
 
 def _fits_well(memory: Memory, card: Card) -> bool:

@@ -199,7 +199,7 @@ def _step_bytes(job: ServiceJob) -> int:
         return 0
     architecture = job.preset.architecture
     logits = vllm.MOST_ANSWERS * _LOGIT_BYTES * architecture.vocab_size
-    return vllm.STEP_TOKENS * block_bytes(architecture, job.preset.family) + logits
+    return vllm.STEP_TOKENS * block_bytes(architecture, job.preset.family, plain=True) + logits
 
 
 def _weights_bytes(job: ServiceJob) -> float:

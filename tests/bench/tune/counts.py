@@ -154,16 +154,30 @@ def _dequantised(preset: ModelPreset) -> Work:
 def _count_blocks(
     preset: ModelPreset, tokens: int, *, blocks: int, ours: bool, recomputed: bool
 ) -> Work:
+    counted = Counted(_document_lengths(tokens))
+    compute_pack(preset, tokens, counted, blocks=blocks, ours=ours, recomputed=recomputed)
+    return counted.work
+
+
+def compute_pack(
+    preset: ModelPreset,
+    tokens: int,
+    mode: TorchDispatchMode,
+    *,
+    blocks: int,
+    ours: bool = True,
+    recomputed: bool = False,
+) -> None:
+    """Take a pack forwards and backwards within a mode, through a model of so many blocks."""
     model = _model(preset, blocks, ours=ours, recomputed=recomputed)
-    nothing = contextlib.nullcontext()
-    with FakeTensorMode(allow_non_fake_inputs=True), _as_on_a_gpu() if ours else nothing:
+    gpu = _as_on_a_gpu() if ours else contextlib.nullcontext()
+    with FakeTensorMode(allow_non_fake_inputs=True), gpu:
         _fill(model)
         batch = _batch(tokens)
-        with Counted(batch.document_lengths) as counted:
+        with mode:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = micro_batch_loss(model, batch)
             torch.autograd.backward(loss)
-    return counted.work
 
 
 def _model(preset: ModelPreset, blocks: int, *, ours: bool, recomputed: bool) -> Any:
@@ -204,15 +218,19 @@ def _fill(model: torch.nn.Module) -> None:
                 module._buffers[name] = torch.empty(kept.shape, dtype=kept.dtype)
 
 
-def _batch(tokens: int) -> MicroBatch:
+def _document_lengths(tokens: int) -> tuple[int, ...]:
     rows, rest = divmod(tokens, _ROW_TOKENS)
+    return (_ROW_TOKENS,) * rows + (rest,) * bool(rest)
+
+
+def _batch(tokens: int) -> MicroBatch:
     labels = int(_LABELLED_SHARE * tokens)
     return MicroBatch(
         input_ids=torch.zeros(1, tokens, dtype=torch.int64),
         position_ids=torch.zeros(1, tokens, dtype=torch.int64),
         label_positions=torch.zeros(labels, dtype=torch.int64),
         targets=torch.zeros(labels, dtype=torch.int64),
-        document_lengths=(_ROW_TOKENS,) * rows + (rest,) * bool(rest),
+        document_lengths=_document_lengths(tokens),
     )
 
 

@@ -183,7 +183,7 @@ def test_memory_in_the_last_tenth_of_the_card_is_warned_about() -> None:
     plan = make_plan(params(preset="phi-4", config=own))
     assert plan.training.micro_batch_tokens == 4096
     assert plan.warnings == [
-        "the run needs an estimated 14.7 GB of the 15.3 GB that the GPU has, and the estimate has "
+        "the run needs an estimated 14.8 GB of the 15.3 GB that the GPU has, and the estimate has "
         "an error of 10 %; use a smaller max_length to be safe"
     ]
 
@@ -282,9 +282,9 @@ def test_card_that_cannot_tune_is_refused(name: str, reason: str, method: str) -
 def test_what_does_not_fit_is_refused_with_the_numbers_and_the_ways_that_would() -> None:
     wanted = params(preset="phi-4", method="lora", instance_type="g5.4xlarge")
     assert problems_of(wanted) == [
-        "instance-type: g5.4xlarge: phi-4 with lora and 4096 tokens per pass needs 36.0 GB per "
+        "instance-type: g5.4xlarge: phi-4 with lora and 4096 tokens per pass needs 36.1 GB per "
         "GPU, but A10G has 24.2 GB; possible changes: instance type g6e.xlarge (L40S, 48 GiB, "
-        "1.861 USD/h in us-east-1), which has 48.3 GB; method qlora instead of lora (14.7 GB)"
+        "1.861 USD/h in us-east-1), which has 48.3 GB; method qlora instead of lora (14.8 GB)"
     ]
 
 
@@ -327,7 +327,7 @@ def test_gpus_of_one_machine_that_would_hold_the_model_together_are_proposed() -
     (problem,) = problems_of(wanted)
     assert problem.endswith(
         "instance type a2-highgpu-1g (A100 40GB, 40 GiB, 3.6734 USD/h in us-central1), which has "
-        "40.3 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
+        "40.3 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (17.4 GB of each)"
     )
     text = "{TrainingArguments: {fsdp: full_shard}, Argotune: {max_length: 2048}}"
     plan = make_plan(replace(wanted, config=config(text)))
@@ -346,7 +346,7 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
     found = problems_of(params(preset="phi-4", config=own))
     assert found[0].startswith(
         "the GPU of training_config.Argotune.gpu_memory_gib: phi-4 with qlora and 4096 tokens per "
-        "pass needs 14.7 GB per GPU, but it has 8.1 GB; possible changes: instance type "
+        "pass needs 14.8 GB per GPU, but it has 8.1 GB; possible changes: instance type "
     )
 
 

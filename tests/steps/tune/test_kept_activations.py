@@ -5,7 +5,6 @@ No GPU is needed for that: the shapes and types of saved tensors are the same on
 
 from __future__ import annotations
 
-import weakref
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,6 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from argotune.presets.families import layout_of
@@ -27,6 +24,7 @@ from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.blocks import packed_blocks
 from argotune.steps.tune.load import recompute_activations
 from argotune.steps.tune.lora import use_fused_layers
+from tests.peak import Peak
 from tests.steps.tune.models import linear_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -131,7 +129,7 @@ def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
     real, has_norms = preset.architecture, layout_of(preset.family).query_key_norms != "none"
     copies = 4 * (query_width(real) + key_width(real)) * has_norms
     share = HIDDEN / real.hidden_size
-    estimate = block_bytes(real, preset.family) * share
+    estimate = block_bytes(real, preset.family, plain=True) * share
     assert 0.65 * estimate < kept_per_token_and_block(name, None) < estimate + copies * share
 
 
@@ -155,7 +153,7 @@ def test_dropout_and_dora_keep_no_more_than_the_plan_says(
         dropout="lora_dropout" in options,
         dora="use_dora" in options,
     )
-    plain = block_bytes(real, preset.family)
+    plain = block_bytes(real, preset.family, plain=True)
     scaled = (plain + extras.token_bytes) * HIDDEN / real.hidden_size
     assert plain * HIDDEN / real.hidden_size < 0.9 * scaled
     assert 0.85 * scaled < kept_per_token_and_block(name, None, **options) < scaled
@@ -172,27 +170,6 @@ def test_the_norm_of_dora_takes_what_the_plan_says(kind: Any) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16), Peak() as peak:
         model(states)
     assert peak.most == pytest.approx(NORM_BYTES * inputs * outputs, rel=0.02)
-
-
-class Peak(TorchDispatchMode):
-    """The most bytes of tensors that were made within, and there, at one time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(
-        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        made = operator(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                self._sizes.setdefault(storage._cdata, storage.nbytes())
-                weakref.finalize(tensor, self._sizes.pop, storage._cdata, None)
-        self.most = max(self.most, sum(self._sizes.values()))
-        return made
 
 
 def test_a_recomputed_block_keeps_its_input_only() -> None:

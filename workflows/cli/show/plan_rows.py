@@ -156,8 +156,16 @@ def memory_rows(plan: TrainingPlan) -> list[Row]:
     memory = plan.memory
     terms = (
         ("weights", memory.weights_gb, _weights_note(plan)),
-        ("adapter", memory.lora_gb, "weights, gradients and Adam's moments in float32"),
-        ("context", memory.context_gb, "CUDA and libraries"),
+        (
+            "adapter",
+            memory.lora_gb,
+            "weights, gradients and Adam's moments in float32, a copy in bfloat16",
+        ),
+        (
+            "context",
+            memory.context_gb,
+            "CUDA and libraries" + (", NCCL" if plan.hardware.gpus > 1 else ""),
+        ),
         (
             "activations",
             memory.activations_gb,

@@ -93,8 +93,8 @@ def test_what_fits_no_node_is_refused_before_anything_is_made(
     cluster.nodes = [node("small", A10)]
     answer = submit(argotune, write, workspace("lora"))
     assert answer.code == 2
-    assert "phi-4 with lora and 4096 tokens per pass needs 36.0 GB per GPU" in answer.err
-    assert "method qlora instead of lora (14.7 GB)" in answer.err
+    assert "phi-4 with lora and 4096 tokens per pass needs 36.1 GB per GPU" in answer.err
+    assert "method qlora instead of lora (14.8 GB)" in answer.err
     assert cluster.of_kind("Workflow") == []
 
 
