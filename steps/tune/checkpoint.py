@@ -3,6 +3,9 @@
 Each is a directory that is created atomically by a rename, with a marker that lists its files and
 their checksums. It records the run's settings, and a run with other settings refuses it. A damaged
 one is passed over, and stays until the run has written a newer one.
+
+A thread writes it, so that the GPU waits only for the copy to host memory. The adapter of a 7B model
+and its moments are 0.5 GB: a tenth of a second at 5 GB/s, and five on a volume of 100 MB/s.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +23,7 @@ import msgspec
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch.utils._pytree import tree_map_only
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
@@ -102,39 +108,73 @@ def identity_of(plan: TrainingPlan, dataset_digest: str, base_digest: str) -> di
     return {"dataset": dataset_digest, "base": base_digest, **values}
 
 
-class Checkpoints:
-    """The checkpoints of one run."""
+@dataclass(frozen=True)
+class _Copy:
+    """What a checkpoint consists of, in host memory, where training changes none of it."""
 
-    def __init__(self, directory: Path, identity: Mapping[str, str]) -> None:
+    state: bytes
+    adapter: Tensors
+    best: Tensors | None
+    optimizer: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run; `writer` is one thread that writes them."""
+
+    def __init__(
+        self, directory: Path, identity: Mapping[str, str], *, writer: Executor | None = None
+    ) -> None:
         self._directory = directory
         self._identity = dict(identity)
         self._at: Path | None = None
-        """The checkpoint that was restored or saved last."""
+        """The checkpoint that was restored last, or whose writing began last."""
+        self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         remove_partials(directory)
 
-    def save(
+    def begin(
         self,
         position: Position,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         best: Tensors | None,
     ) -> None:
-        """Write a checkpoint, then delete all but it and the one before."""
+        """Copy a checkpoint to host memory and begin to write it, then to delete older ones.
+
+        Waits for the one before, and raises what that one failed with.
+        """
+        self.finish()
         target = self._path(position.step)
+        copy = None
         if target != self._at:
+            copy = _Copy(
+                state=msgspec.json.encode(_State(identity=self._identity, position=position)),
+                adapter=_on_cpu(trainable_parameters(model)),
+                best=best,
+                optimizer={"optimizer": _copied(optimizer.state_dict()), **_rng()},
+            )
+            self._at = target
+        self._writing = self._writer.submit(self._write, target, copy)
+
+    def finish(self) -> None:
+        """Wait until what began is written. Raises what it failed with."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, target: Path, copy: _Copy | None) -> None:
+        """Write the copy, if it is not there yet, and delete all but it and the one before."""
+        if copy is not None:
             with replacing_directory(target) as made:
-                adapter = _on_cpu(trainable_parameters(model))
-                safetensors.torch.save_file(adapter, made / _ADAPTER)
-                if best is not None:
-                    safetensors.torch.save_file(best, made / _BEST)
+                safetensors.torch.save_file(copy.adapter, made / _ADAPTER)
+                if copy.best is not None:
+                    safetensors.torch.save_file(copy.best, made / _BEST)
                 # Into an open file: torch's own writer does not say why it could not write.
                 with (made / _OPTIMIZER).open("wb") as file:
-                    torch.save({"optimizer": optimizer.state_dict(), **_rng()}, file)
-                state = _State(identity=self._identity, position=position)
-                (made / _STATE).write_bytes(msgspec.json.encode(state))
+                    torch.save(copy.optimizer, file)
+                (made / _STATE).write_bytes(copy.state)
                 mark_complete(made)
-            self._at = target
         # What is newer was passed over as damaged.
         kept = [path for path in self._all() if path <= target][-_KEPT:]
         for path in self._all():
@@ -259,6 +299,11 @@ def load_tensors(model: torch.nn.Module, tensors: Tensors) -> None:
 
 def _on_cpu(parameters: Mapping[str, torch.nn.Parameter]) -> Tensors:
     return {name: p.detach().to("cpu", copy=True).contiguous() for name, p in parameters.items()}
+
+
+def _copied(tree: Any) -> Any:
+    """The same structure with all tensors copied to host memory."""
+    return tree_map_only(torch.Tensor, lambda each: each.detach().to("cpu", copy=True), tree)
 
 
 def _rng() -> dict[str, Any]:

@@ -99,7 +99,10 @@ def train(job: Job) -> Outcome:
     """
     run = _Run(job)
     start = run.position.step
-    run.go()
+    try:
+        run.go()
+    finally:
+        job.checkpoints.finish()
     return Outcome(
         position=run.position,
         best=run.best,
@@ -353,7 +356,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.job.world.leads:
-            self.job.checkpoints.save(self.position, self.job.model, self.optimizer, self.best)
+            self.job.checkpoints.begin(self.position, self.job.model, self.optimizer, self.best)
         self.saved_at = time.monotonic()
 
     def _leave(self) -> NoReturn:

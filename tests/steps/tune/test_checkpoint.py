@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,32 @@ def trained_adapter() -> tuple[Adapter, torch.optim.Optimizer]:
     return adapter, optimizer
 
 
+class Held(Executor):
+    """A thread of a volume that is not ready yet."""
+
+    def __init__(self) -> None:
+        self._work: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._work.append((future, functools.partial(work, *args, **options)))
+        return future
+
+    def go_on(self) -> None:
+        for future, work in self._work:
+            future.set_result(work())
+
+
+def save(checkpoints: Checkpoints, *parts: Any) -> None:
+    checkpoints.begin(*parts)
+    checkpoints.finish()
+
+
 def test_everything_comes_back(tmp_path: Path) -> None:
     adapter, optimizer = trained_adapter()
     position = Position(step=7, recent=[(0.1, 3)], best_loss=1 / 3, best_step=5)
     best = {"lora.weight": torch.ones(2, 4), "lora.bias": torch.zeros(2)}
-    Checkpoints(tmp_path, {"dataset": "a"}).save(position, adapter, optimizer, best)
+    save(Checkpoints(tmp_path, {"dataset": "a"}), position, adapter, optimizer, best)
     expected = torch.rand(3)
 
     other, other_optimizer = trained_adapter()
@@ -60,9 +84,41 @@ def test_a_checkpoint_that_does_not_fit_its_volume_is_named(tmp_path: Path) -> N
     """The adapter still fits; torch's own error is about an `unexpected pos`."""
     adapter, optimizer = trained_adapter()
     with small_files(), pytest.raises(OSError, match="File too large") as caught:
-        Checkpoints(tmp_path, {}).save(Position(step=7), adapter, optimizer, None)
+        save(Checkpoints(tmp_path, {}), Position(step=7), adapter, optimizer, None)
     assert caught.value.filename == str(tmp_path / "step-00000007")
     assert not list(tmp_path.iterdir())
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    """And what it changes meanwhile is not in the checkpoint."""
+    adapter, optimizer = trained_adapter()
+    position, expected = Position(step=7), copy.deepcopy(adapter.state_dict())
+    writer = Held()
+    checkpoints = Checkpoints(tmp_path, {}, writer=writer)
+    checkpoints.begin(position, adapter, optimizer, None)
+    position.step = 8
+    adapter.lora(torch.ones(4)).sum().backward()
+    optimizer.step()
+    assert names(tmp_path) == []
+    writer.go_on()
+    checkpoints.finish()
+
+    other, other_optimizer = trained_adapter()
+    found, _ = Checkpoints(tmp_path, {}).restore(other, other_optimizer)
+    assert found.step == 7
+    torch.testing.assert_close(other.state_dict(), expected, rtol=0, atol=0)
+    (moments, *_) = other_optimizer.state_dict()["state"].values()
+    assert moments["step"] == 1
+
+
+def test_what_one_checkpoint_failed_with_the_next_one_tells(tmp_path: Path) -> None:
+    adapter, optimizer = trained_adapter()
+    checkpoints = Checkpoints(tmp_path, {})
+    with small_files():
+        checkpoints.begin(Position(step=7), adapter, optimizer, None)
+        with pytest.raises(OSError, match="File too large"):
+            checkpoints.begin(Position(step=8), adapter, optimizer, None)
+    assert names(tmp_path) == []
 
 
 def test_a_checkpoint_that_was_not_finished_is_removed(tmp_path: Path) -> None:
@@ -79,7 +135,7 @@ def saved(directory: Path, *steps: int) -> tuple[Adapter, torch.optim.Optimizer]
     adapter, optimizer = trained_adapter()
     checkpoints = Checkpoints(directory, {})
     for step in steps:
-        checkpoints.save(Position(step=step), adapter, optimizer, None)
+        save(checkpoints, Position(step=step), adapter, optimizer, None)
     return adapter, optimizer
 
 
@@ -139,7 +195,7 @@ def test_a_damaged_checkpoint_goes_once_a_new_one_is_there(tmp_path: Path) -> No
     again = Checkpoints(tmp_path, {})
     again.restore(adapter, optimizer)
     assert names(tmp_path) == ["step-00000005", "step-00000007"], "nothing is lost before"
-    again.save(Position(step=6), adapter, optimizer, None)
+    save(again, Position(step=6), adapter, optimizer, None)
     assert names(tmp_path) == ["step-00000005", "step-00000006"]
     assert restored_step(tmp_path) == 6
 
@@ -149,7 +205,7 @@ def test_a_damaged_checkpoint_is_replaced_by_that_of_the_same_step(tmp_path: Pat
     cut(tmp_path / "step-00000007" / "adapter.safetensors")
     again = Checkpoints(tmp_path, {})
     again.restore(adapter, optimizer)
-    again.save(Position(step=7), adapter, optimizer, None)
+    save(again, Position(step=7), adapter, optimizer, None)
     assert restored_step(tmp_path) == 7
 
 

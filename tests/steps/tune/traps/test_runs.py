@@ -23,6 +23,7 @@ from argotune.steps.tune.checkpoint import Checkpoints, Position
 from argotune.steps.tune.schedule import Schedule
 from tests.fakes.http import FileServer, file_server
 from tests.fakes.plans import small_plan
+from tests.steps.common.test_exhausted import small_files
 from tests.steps.dataset.test_run import jsonl, parquet, patient
 from tests.steps.tune.models import conversation, read_records, tiny_plan, write_dataset
 from tests.steps.tune.traps.running import StopAt, checkpoints, tune
@@ -159,20 +160,16 @@ def test_trap_14_a_stopped_run_is_not_taken_for_a_finished_one(
     assert tune(tmp_path, model_dir, plan).resumed_from_step == 3
 
 
-class _FullDisk(torch.optim.AdamW):
-    """Its state cannot be written, as on a disk that is full."""
-
-    def state_dict(self) -> dict[str, Any]:
-        raise OSError(28, "No space left on device")
-
-
 def test_trap_15_a_checkpoint_that_was_cut_off_is_none(tmp_path: Path) -> None:
     adapter = torch.nn.Linear(4, 2)
     whole = torch.optim.AdamW(adapter.parameters())
     saved = Checkpoints(tmp_path, {"dataset": "a"})
-    saved.save(Position(step=1), adapter, whole, None)
-    with pytest.raises(OSError, match="No space left"):
-        saved.save(Position(step=2), adapter, _FullDisk(adapter.parameters()), None)
+    saved.begin(Position(step=1), adapter, whole, None)
+    saved.finish()
+    with small_files():
+        saved.begin(Position(step=2), adapter, whole, None)
+        with pytest.raises(OSError, match="File too large"):
+            saved.finish()
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000001"]
     again = Checkpoints(tmp_path, {"dataset": "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"], "no half one stays"
