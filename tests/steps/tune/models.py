@@ -80,7 +80,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 }
 
 
-def random_model(family: str, attention: str, rope: Rope = "default", **shape: int) -> Any:
+def random_model(family: str, attention: str, rope: Rope = "default", **shape: float) -> Any:
     """A model of the family with the same random weights each time, in torch's default type."""
     torch.manual_seed(0)
     config = CONFIGS[family].__class__.from_dict({**CONFIGS[family].to_dict(), **shape})
@@ -115,7 +115,7 @@ class Wrapped:
 
 
 def save_model(
-    directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE, **shape: int
+    directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE, **shape: float
 ) -> Path:
     """A model directory as the model step leaves it."""
     random_model(family, "sdpa", **shape).save_pretrained(directory)
