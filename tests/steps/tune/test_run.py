@@ -297,6 +297,21 @@ def test_the_last_two_checkpoints_are_kept(tmp_path: Path, model_dir: Path) -> N
     assert steps_of(tmp_path)[-1] == f"step-{result.steps:08}"
 
 
+def test_a_retry_that_recomputes_more_goes_on_from_the_checkpoint(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    """As where the memory was too small, and the plan was made anew for less."""
+    write_dataset(tmp_path)
+    first = tune(tmp_path, model_dir, tiny_plan(save_steps=2))
+    before, last = steps_of(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / last)
+    (tmp_path / "report" / "result.json").unlink()
+    again = tune(tmp_path, model_dir, tiny_plan(save_steps=2, gradient_checkpointing=True))
+    assert (first.kept_blocks, again.kept_blocks) == (2, 0)
+    assert again.resumed_from_step == int(before[5:]) < first.steps
+    assert again.tuned_loss == pytest.approx(first.tuned_loss, rel=1e-5)
+
+
 def test_other_data_is_refused_by_name(
     tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
 ) -> None:
