@@ -135,7 +135,7 @@ bench: .venv/.bench tiny  ## Measure: dataset, local engine, server, and tuning 
 	done; \
 	if [[ -n $$missed ]]; then echo "with a goal missed or an error:$$missed" >&2; exit 1; fi
 
-gpu-check: setup  ## Check and measure tune on this machine's GPU, in ten minutes: [STAGES="kernels mini"]
+gpu-check: setup  ## Check and measure tune on this machine's GPU, in a quarter of an hour: [STAGES="kernels mini"]
 	.venv/bin/python -m tests.gpu $(STAGES)
 
 bench-gpu: .venv/.bench  ## Measure tuning on this machine's GPU: [PRESET=...] [METHOD=lora|qlora]

@@ -24,7 +24,8 @@ from argotune.steps.common.exhausted import step_error_of
 from argotune.steps.tune.device import find_device
 from tests.gpu.kernels import kernels
 from tests.gpu.records import RESULTS, Records, read, table, wrong
-from tests.gpu.training import mini, mini_16, seven
+from tests.gpu.serving import serve
+from tests.gpu.training import extras, mini, mini_16, seven
 from tests.gpu.whole_step import several, step
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -58,6 +59,8 @@ STAGES: Mapping[str, tuple[Callable[[Records], None], int]] = {
     "mini": (mini, 180),
     "mini-16": (mini_16, 120),
     "seven": (seven, 180),
+    "extras": (extras, 400),
+    "serve": (serve, 180),
     "several": (several, 300),
 }
 """Each stage, and the longest time that it may take on an H100, s."""

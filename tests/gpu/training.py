@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, ModelPreset
 from argotune.presets.sizes import lora_parameters
+from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.contracts.training_plan import Execution, TrainingPlan
@@ -30,6 +31,7 @@ from argotune.steps.plan.speed import expected_speed
 from argotune.steps.tokens.tokenise import TokenRows
 from argotune.steps.tune.device import forget_peak_memory, peak_memory_gb
 from argotune.steps.tune.evaluate import micro_batch_loss
+from argotune.steps.tune.extras import check_extras, use_extras
 from argotune.steps.tune.load import load_model, recompute_activations, trainable_parameters
 from argotune.steps.tune.loop import train
 from argotune.steps.tune.pack import MicroBatch, Packs, pack
@@ -44,6 +46,7 @@ _ROW_TOKENS = 350
 _GRADIENTS_APART = 5e-2
 """Of a whole model in bfloat16, whose 32 blocks round one after the other."""
 _STEPS = 4
+_PLAIN = Execution(processes=1)
 
 Setting = tuple[int, int]
 """Tokens of a micro-batch, and the number of blocks whose activations are kept."""
@@ -64,23 +67,45 @@ def seven(records: Records) -> None:
     _train(records, "qwen2.5-coder-7b-instruct", "qlora", [(8192, 0), (4096, 99)])
 
 
-def _train(records: Records, name: str, method: Method, settings: list[Setting]) -> None:
-    preset = _smaller(model_preset(name)) if records.dry else model_preset(name)
+def extras(records: Records) -> None:
+    """phi-3-mini with Liger's kernels, then with compiled blocks, where what they need is there."""
+    for wanted in (Execution(processes=1, liger=True), Execution(processes=1, compile=True)):
+        name = "Liger" if wanted.liger else "compile"
+        try:
+            check_extras(wanted)
+        except PermanentError as error:
+            records.add(name, skipped=str(error))
+            continue
+        if records.dry:
+            records.add(name, skipped="its kernels are compiled for a GPU")
+            continue
+        _train(records, "phi-3-mini-4k-instruct", "qlora", [(8192, 99), (8192, 0)], wanted)
+
+
+def _train(
+    records: Records,
+    name: str,
+    method: Method,
+    settings: list[Setting],
+    execution: Execution = _PLAIN,
+) -> None:
+    preset = smaller(model_preset(name)) if records.dry else model_preset(name)
     if records.dry:
         settings = [(64, min(kept, 1)) for _, kept in settings[:1]]
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as place:
         directory = Path(place)
-        _save_weights(preset, directory)
-        plan = _plan(preset, method, max(tokens for tokens, _ in settings))
+        save_weights(preset, directory)
+        plan = plan_of(preset, method, max(tokens for tokens, _ in settings), execution)
         device = this_device()
         model = load_model(plan, directory, device, "default").train()
+        use_extras(model, plan.execution)
         records.add("loaded", preset=name, method=method, peak_gb=peak_memory_gb(device))
         _check_gradients(records, model, preset)
         for tokens, kept_blocks in settings:
-            _measure(records, model, preset, method, tokens, kept_blocks)
+            _measure(records, model, preset, plan, tokens, kept_blocks)
 
 
-def _smaller(preset: ModelPreset) -> ModelPreset:
+def smaller(preset: ModelPreset) -> ModelPreset:
     """The preset's family in the smallest size."""
     heads, width = 4, 16
     shape = msgspec.structs.replace(
@@ -96,7 +121,8 @@ def _smaller(preset: ModelPreset) -> ModelPreset:
     return msgspec.structs.replace(preset, architecture=shape)
 
 
-def _save_weights(preset: ModelPreset, directory: Path) -> None:
+def save_weights(preset: ModelPreset, directory: Path) -> None:
+    """A directory of random weights as the model step leaves one."""
     shape = preset.architecture
     config = preset_config(
         preset, max_position_embeddings=shape.max_position_embeddings, pad_token_id=0
@@ -139,7 +165,10 @@ def _shard_name(index: int) -> str:
     return f"model-{index:05}.safetensors"
 
 
-def _plan(preset: ModelPreset, method: Method, tokens: int) -> TrainingPlan:
+def plan_of(
+    preset: ModelPreset, method: Method, tokens: int, execution: Execution = _PLAIN
+) -> TrainingPlan:
+    """A plan of some steps with packs of so many tokens."""
     plan = preset_plan(
         preset,
         method,
@@ -149,7 +178,7 @@ def _plan(preset: ModelPreset, method: Method, tokens: int) -> TrainingPlan:
         max_steps=_STEPS,
         epochs=1000.0,
     )
-    return msgspec.structs.replace(plan, execution=Execution(processes=1))
+    return msgspec.structs.replace(plan, execution=execution)
 
 
 def _packs(preset: ModelPreset, tokens: int, count: int) -> Packs:
@@ -215,6 +244,10 @@ def _plain_backward(base: Any, batch: MicroBatch) -> torch.Tensor:
     return total
 
 
+def _extra(execution: Execution) -> str:
+    return ", Liger" * execution.liger + ", compiled" * execution.compile
+
+
 def _take_gradients(model: Any) -> torch.Tensor:
     weights = trainable_parameters(model).values()
     found = torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None])
@@ -226,15 +259,15 @@ def _measure(
     records: Records,
     model: Any,
     preset: ModelPreset,
-    method: Method,
+    of_all: TrainingPlan,
     tokens: int,
     kept_blocks: int,
 ) -> None:
-    device, shape = this_device(), preset.architecture
+    device, shape, method = this_device(), preset.architecture, of_all.method
     kept = min(kept_blocks, shape.num_hidden_layers)
     recompute_activations(model.get_base_model(), kept, draws=False)
     forget_peak_memory(device)
-    plan = _plan(preset, method, tokens)
+    plan = plan_of(preset, method, tokens, of_all.execution)
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as place, StopRequest() as stop:
         packs = _packs(preset, tokens, _STEPS)
         job = bare_job(model, device, plan.training, packs, Path(place), stop)
@@ -243,12 +276,17 @@ def _measure(
         job.report.rewind(_STEPS)
         lines = (Path(place) / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
-    loop = Loop(micro_batch_tokens=tokens, checkpointing=True, kept_blocks=kept)
+    loop = Loop(
+        micro_batch_tokens=tokens,
+        checkpointing=True,
+        kept_blocks=kept,
+        plain_blocks=plan.execution.liger or plan.execution.compile,
+    )
     adapter = lora_parameters(shape, preset.family, preset.lora_target_modules, r=plan.lora.r)
     memory = estimate(shape, preset.family, method, lora_weights=adapter, loop=loop)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     records.add(
-        f"{preset.name}, {method}, {tokens} tokens, {kept} blocks kept",
+        f"{preset.name}, {method}, {tokens} tokens, {kept} blocks kept{_extra(plan.execution)}",
         # The first step makes room, and the second still finds some.
         tokens_per_second=statistics.median(s["tokens_per_second"] for s in steps[2:]),
         planned=str(
