@@ -4,8 +4,8 @@ Each is a directory that is created atomically by a rename, with a marker that l
 their checksums. It records the run's settings, and a run with other settings refuses it. A damaged
 one is passed over, and stays until the run has written a newer one.
 
-A thread writes it, so that the GPU waits only for the copy to host memory. The adapter of a 7B model
-and its moments are 0.5 GB: a tenth of a second at 5 GB/s, and five on a volume of 100 MB/s.
+A thread writes it, so that the GPU waits only for the copy to host memory. The adapter of a 7B
+model and its moments are 0.5 GB: a tenth of a second at 5 GB/s, and five on a volume of 100 MB/s.
 """
 
 from __future__ import annotations

@@ -32,7 +32,12 @@ from argotune.steps.tokens.tokenise import TokenRows
 from argotune.steps.tune.device import forget_peak_memory, peak_memory_gb
 from argotune.steps.tune.evaluate import micro_batch_loss
 from argotune.steps.tune.extras import check_extras, use_extras
-from argotune.steps.tune.load import load_model, recompute_activations, trainable_parameters
+from argotune.steps.tune.load import (
+    count_kept_blocks,
+    load_model,
+    recompute_activations,
+    trainable_parameters,
+)
 from argotune.steps.tune.loop import train
 from argotune.steps.tune.pack import MicroBatch, Packs, pack
 from argotune.steps.tune.stop import StopRequest
@@ -64,7 +69,7 @@ def mini_16(records: Records) -> None:
 
 def seven(records: Records) -> None:
     """A model of 7.6 billion parameters with QLoRA."""
-    _train(records, "qwen2.5-coder-7b-instruct", "qlora", [(8192, 0), (4096, 99)])
+    _train(records, "qwen2.5-coder-7b-instruct", "qlora", [(8192, 99), (8192, 0)])
 
 
 def extras(records: Records) -> None:
@@ -272,6 +277,8 @@ def _measure(
         packs = _packs(preset, tokens, _STEPS)
         job = bare_job(model, device, plan.training, packs, Path(place), stop)
         train(job)
+        # Fewer where the card was too small.
+        kept = count_kept_blocks(model.get_base_model())
         # Closes the file; `close` would draw the curves, which takes seconds.
         job.report.rewind(_STEPS)
         lines = (Path(place) / "metrics.jsonl").read_text().splitlines()
