@@ -129,11 +129,11 @@ class Kube:
                 return None
             raise
 
-    def has(self, kind: str | Kind, namespace: str | None, name: str) -> bool:
-        """Whether an object is there, by its metadata: a Secret's content stays where it is."""
+    def metadata(self, kind: str | Kind, namespace: str | None, name: str) -> Object | None:
+        """Read an object's metadata; None where it is missing. What a Secret holds stays there."""
         found = kind_of(kind)
         try:
-            self._connection.request(
+            answer = self._connection.request(
                 f"read {found.shown(namespace, name)}",
                 "get",
                 found.path(namespace, name),
@@ -141,9 +141,10 @@ class Kube:
             )
         except ApiRefusal as error:
             if error.status == 404:
-                return False
+                return None
             raise
-        return True
+        metadata: Object = answer["metadata"]
+        return metadata
 
     def list(
         self,

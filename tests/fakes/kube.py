@@ -265,7 +265,7 @@ class _Handler(KeepAlive):
         elif self.command == "DELETE":
             self._delete(key)
         else:
-            self._json(self.cluster.objects[key])
+            self._json(as_accepted(self.cluster.objects[key], self.headers["Accept"]))
 
     def _delete(self, key: tuple[str, str, str]) -> None:
         """An object with finalizers stays until they are gone."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from argotune.steps.cluster.kube import Object
 from argotune.steps.contracts.in_service import WORKSPACE_UID
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import (
     begun_by_person,
-    check_against_installation,
     create_if_absent,
     owned_by,
     plan_for_cluster,
@@ -19,7 +16,6 @@ from argotune.workflows.cli.remote.submission import (
 from argotune.workflows.operator.content import as_texts
 from argotune.workflows.operator.seen import CONTENT, HELD
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.installed import named_secrets
 from argotune.workflows.workspace.planned import Planned, PlannedService
 from argotune.workflows.workspace.read import is_about_inference
 
@@ -33,21 +29,6 @@ def plan(cluster: Cluster, workspace: Object) -> Planned | PlannedService:
     if is_about_inference(texts):
         return plan_service_for_cluster(cluster, texts, {})
     return plan_for_cluster(cluster, texts, {})
-
-
-def missing_secrets(cluster: Cluster, planned: Planned | PlannedService) -> Iterator[str]:
-    """Say which Secrets that the Workspace names are not there.
-
-    Tools apply objects in any order; without its login a run would fail after the training.
-
-    Raises WorkspaceError for what the installation does not allow, and CliError without one.
-    """
-    # First, or of any Secret of the namespace it would be told whether it is there.
-    check_against_installation(cluster, planned.workspace, allow_loopback=False)
-    for setting, name in named_secrets(planned.workspace):
-        if not cluster.has("Secret", name):
-            place = planned.workspace.place_of(setting)
-            yield f"{place}: {name!r}; no Secret of this name is in namespace {cluster.namespace}"
 
 
 def ensure_run(

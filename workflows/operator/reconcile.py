@@ -18,6 +18,7 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.operator import FINALIZER, is_chosen, is_held
 from argotune.workflows.cli.remote.api_errors import may_pass
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.submission import check_against_installation
 from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.operator import requests, schedule
@@ -30,7 +31,16 @@ from argotune.workflows.operator.content import (
 )
 from argotune.workflows.operator.deletion import Deletion, drop_finalizer
 from argotune.workflows.operator.events import WorkspaceEvents
-from argotune.workflows.operator.making import ensure_run, let_go, missing_secrets, plan
+from argotune.workflows.operator.making import ensure_run, let_go, plan
+from argotune.workflows.operator.secret_versions import (
+    SECRETS,
+    changed_versions,
+    failed_with,
+    missing_secrets,
+    note_of,
+    noted_versions,
+    versions_of,
+)
 from argotune.workflows.operator.seen import CONTENT, RUN, Key, Run, Seen
 from argotune.workflows.operator.status import Judgement, changes, new_status
 from argotune.workflows.workspace.fields import WorkspaceError
@@ -47,7 +57,8 @@ _LOGGER = logging.getLogger(__name__)
 AGAIN_SECONDS = 600.0
 """A Workspace is looked at so often at least: what it depends on may change unseen."""
 _GOES_ON_SECONDS = 60.0
-"""The cost of a run grows, and its end comes nearer."""
+"""The cost of a run grows, and its end comes nearer; and a Secret with which one failed may be
+another."""
 _REFUSED_SECONDS = 30.0
 """A Secret or an installation that was missing may be there."""
 
@@ -111,7 +122,10 @@ class Reconciler:
         workspace = self._settle(cluster, workspace, values)
         run = self._seen.shown_run(key)
         self._write_status(workspace, judgement, run)
-        if run is not None and not run.has_ended:
+        is_to_change = run is not None and not run.has_ended
+        if is_to_change or failed_with(
+            self._newest(workspace), workspace, noted_versions(workspace)
+        ):
             wait = min(wait, _GOES_ON_SECONDS)
         return wait
 
@@ -127,7 +141,10 @@ class Reconciler:
     def _look_at_content(
         self, cluster: Cluster, workspace: Object, values: Mapping[str, str]
     ) -> tuple[Judgement, Object]:
-        """Start a run where the content is another than that of the last one."""
+        """Start a run where the content is another than that of the last one.
+
+        So too where the last one failed with a Secret that is another now.
+        """
         metadata = workspace["metadata"]
         annotations = metadata.get("annotations") or {}
         problems = list(operator_problems(metadata["name"], values))
@@ -137,30 +154,68 @@ class Reconciler:
             return self._refused(workspace, [problem]), workspace
         digest = content_digest(workspace, self._config(cluster, workspace))
         name, is_new = annotations.get(RUN, ""), annotations.get(CONTENT) != digest
-        if not is_new and schedule.is_as_wanted(workspace, values, digest):
-            return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
-        if is_new and values.get(SUSPEND) == "true":
+        noted = noted_versions(workspace)
+        changed = None if noted is None else changed_versions(cluster, noted)
+        begins = is_new or failed_with(self._newest(workspace), workspace, changed)
+        is_as_before = not begins and changed == {}
+        if is_as_before and schedule.is_as_wanted(workspace, values, digest):
+            return _planned(name), workspace
+        if begins and values.get(SUSPEND) == "true":
             said = "no run starts while it is suspended"
             return Judgement(is_good=True, reason="Suspended", message=said), workspace
         try:
-            planned = plan(cluster, workspace)
-            problems = [
-                *missing_secrets(cluster, planned),
-                *self._names_of_others(planned, workspace),
-            ]
-            if problems:
-                return self._refused(workspace, problems), workspace
-            if is_new:
-                name = self._start(cluster, workspace, planned, digest)
-                workspace = self._noted(workspace, {CONTENT: digest, RUN: name})
-            noted = schedule.bring_about(cluster, workspace, planned, values, digest)
+            return self._plan(cluster, workspace, values, digest, begins=begins)
         except (WorkspaceError, CliError, StepError) as error:
             if may_pass(error):
                 raise
             problems = [str(error)] if isinstance(error, StepError) else error.problems
+            # With what was noted of it before the error.
+            workspace = self._seen.workspaces.get((cluster.namespace, metadata["name"]), workspace)
             return self._refused(workspace, problems), workspace
-        workspace = self._noted(workspace, noted)
-        return Judgement(is_good=True, reason="Planned", message=f"run {name}"), workspace
+
+    def _plan(
+        self,
+        cluster: Cluster,
+        workspace: Object,
+        values: Mapping[str, str],
+        digest: str,
+        *,
+        begins: bool,
+    ) -> tuple[Judgement, Object]:
+        """Plan the Workspace, and start a run of it where one `begins`.
+
+        Raises WorkspaceError, CliError and StepError for what is wrong with it.
+        """
+        planned = plan(cluster, workspace)
+        # First, or of any Secret of the namespace it would be told whether it is there.
+        check_against_installation(cluster, planned.workspace, allow_loopback=False)
+        versions = versions_of(cluster, planned)
+        problems = [
+            *missing_secrets(cluster, planned, versions),
+            *self._names_of_others(planned, workspace),
+        ]
+        if problems:
+            return self._refused(workspace, problems), workspace
+        noted = {SECRETS: note_of(versions)}
+        if begins:
+            name = self._start(cluster, workspace, planned, digest)
+            workspace = self._noted(workspace, {CONTENT: digest, RUN: name, **noted})
+        elif noted_versions(workspace) is None or not self._goes_on(workspace):
+            # A run that goes on may still fail with the versions that are noted.
+            workspace = self._noted(workspace, noted)
+        made = schedule.bring_about(cluster, workspace, planned, values, digest)
+        workspace = self._noted(workspace, made)
+        return _planned(workspace["metadata"]["annotations"][RUN]), workspace
+
+    def _newest(self, workspace: Object) -> Run | None:
+        """Return the run that was begun last; None where it is gone."""
+        metadata = workspace["metadata"]
+        name = (metadata.get("annotations") or {}).get(RUN, "")
+        return self._seen.run(metadata["namespace"], name)
+
+    def _goes_on(self, workspace: Object) -> bool:
+        run = self._newest(workspace)
+        return run is not None and not run.has_ended
 
     def _start(
         self,
@@ -169,11 +224,14 @@ class Reconciler:
         planned: Planned | PlannedService,
         digest: str,
     ) -> str:
-        before = (workspace["metadata"].get("annotations") or {}).get(RUN, "")
+        annotations = workspace["metadata"].get("annotations") or {}
+        before = annotations.get(RUN, "")
         name = run_name(workspace, digest, before)
         workflow = ensure_run(cluster, workspace, planned, name=name, digest=digest)
         self._seen.put_run(workflow)
         said = f"run {name} of WorkflowTemplate {planned.workspace.template}"
+        if annotations.get(CONTENT) == digest:
+            said += f": run {before} failed, and a Secret that it used has changed"
         self._events.say(workspace, "RunStarted", said)
         return name
 
@@ -290,3 +348,7 @@ class Reconciler:
             self._events.say(workspace, reason, text, is_warning=True)
         except ApiError as error:
             log.warn(_LOGGER, "no-event", reason=error)
+
+
+def _planned(run: str) -> Judgement:
+    return Judgement(is_good=True, reason="Planned", message=f"run {run}")

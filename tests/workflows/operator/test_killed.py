@@ -1,5 +1,6 @@
-"""The operator killed at every request of a creation, an update and a deletion: another replica
-goes on, and there are never two runs of one content, none is lost, and nothing stays behind."""
+"""The operator killed at every request of a creation, an update, a run for another Secret and a
+deletion: another replica goes on, and there are never two runs where one is meant, none is lost,
+and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from argotune.steps.cluster.kube import Kube
 from argotune.workflows.operator.seen import HELD
 from tests.fakes.kube import Cluster, serving
 from tests.workflows.cli.conftest import install, storage_class
+from tests.workflows.cli.status import node
 from tests.workflows.operator.acting import KEY, NAMESPACE, Acting
 from tests.workflows.operator.test_reconcile import WITH_TOKEN
 
@@ -56,6 +58,8 @@ def begin(acting: Acting) -> None:
     """Bring the cluster to its first state, with argotune installed."""
     acting.cluster.objects.clear()
     acting.cluster.events.clear()
+    # So that versions are those of the first time.
+    acting.cluster.changes.clear()
     install(acting.cluster, NAMESPACE)
     acting.cluster.put(storage_class("standard", default=True))
     metadata = {"name": "my-secret", "namespace": NAMESPACE}
@@ -105,6 +109,13 @@ def update(acting: Acting) -> None:
     acting.annotate(schedule="@daily")
 
 
+def another_secret(acting: Acting) -> None:
+    settled(acting)
+    (run,) = acting.runs
+    acting.play(run["metadata"]["name"], phase="Failed", nodes={"push": node("push", "Failed")})
+    acting.cluster.put(acting.cluster.objects["Secret", NAMESPACE, "my-secret"])
+
+
 def deletion(acting: Acting) -> None:
     settled(acting)
     acting.annotate(schedule="@daily")
@@ -122,7 +133,7 @@ def deletion(acting: Acting) -> None:
 
 
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("prepare", [creation, update, deletion])
+@pytest.mark.parametrize("prepare", [creation, update, another_secret, deletion])
 def test_whoever_goes_on_after_a_kill_comes_to_the_same_end(
     mortal: tuple[Acting, Mortal], prepare: Callable[[Acting], None], is_after: bool
 ) -> None:

@@ -102,10 +102,10 @@ class Cluster:
                     return None
                 raise
 
-    def has(self, kind: str, name: str) -> bool:
-        """Whether an object is there, without reading what it holds."""
+    def metadata(self, kind: str, name: str) -> Object | None:
+        """Read an object's metadata and not what it holds; None where it is missing."""
         with explain_errors(f"{kind} {name}"):
-            return self.kube.has(kind, self.namespace, name)
+            return self.kube.metadata(kind, self.namespace, name)
 
     def check_namespace(self) -> None:
         """Raise CliError where the namespace is missing, as far as the person may see it."""
