@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from argotune.steps.nodes.labels import RUN_LABEL
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import PART_OF, Manifest, manifest
 from argotune.workflows.templates.network import egress
@@ -22,7 +23,7 @@ from argotune.workflows.templates.permissions import (
     of_services,
     rule,
 )
-from argotune.workflows.templates.step import image_of
+from argotune.workflows.templates.step import MODEL_SECRET_DIR, image_of
 from argotune.workflows.templates.workspace_crd import GROUP, PLURAL
 
 NAME = "operator"
@@ -31,6 +32,8 @@ _OPERATOR = "argotune-operator"
 _OF_ALL = "argotune-cluster-operator"
 """Name of the rights in all namespaces, before that of the operator's own."""
 _LABELS = {**PART_OF, "app.kubernetes.io/name": _OPERATOR}
+_MODEL_SECRET = "model-secret"
+_HUB_TOKEN = "HF_TOKEN"
 _USER = 65532
 _PORT = 8080
 _READ = ["get", "list", "watch"]
@@ -182,7 +185,19 @@ def _pod() -> dict[str, Any]:
             }
         ],
         "containers": [_container()],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, _model_secret()],
+    }
+
+
+def _model_secret() -> dict[str, Any]:
+    """Build the volume of the Hub's token, which is that of runs whose file names no Secret."""
+    return {
+        "name": _MODEL_SECRET,
+        "secret": {
+            "secretName": SETTINGS["model-access-secret"].default,
+            "items": [{"key": _HUB_TOKEN, "path": _HUB_TOKEN}],
+            "optional": True,
+        },
     }
 
 
@@ -196,14 +211,20 @@ def _container() -> dict[str, Any]:
             {
                 "name": "NAMESPACE",
                 "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
-            }
+            },
+            # huggingface_hub reads the file at each request: a variable with the token itself
+            # would keep the one that was there when the pod began.
+            {"name": "HF_TOKEN_PATH", "value": f"{MODEL_SECRET_DIR}/{_HUB_TOKEN}"},
         ],
         "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"memory": "1Gi"},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": _MODEL_SECRET, "mountPath": MODEL_SECRET_DIR, "readOnly": True},
+        ],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
