@@ -1,8 +1,8 @@
 """A Kubernetes API server on a loopback socket, as far as argotune talks to one.
 
-Get, create, server-side apply, merge and delete of objects, lists, watches, logs of pods and
-port-forwards; the official client talks to it. There is no controller: a test's `on_apply` says
-what becomes of what was applied, and `Cluster.put` is what a controller would do.
+Get, create, server-side apply, merge, replacement and delete of objects, lists, watches, logs of
+pods and port-forwards; the official client talks to it. There is no controller: a test's `on_apply`
+says what becomes of what was applied, and `Cluster.put` is what a controller would do.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _PLURALS = {
     "horizontalpodautoscalers": "HorizontalPodAutoscaler",
     "httproutes": "HTTPRoute",
     "ingresses": "Ingress",
+    "leases": "Lease",
     "networkpolicies": "NetworkPolicy",
     "poddisruptionbudgets": "PodDisruptionBudget",
     "secrets": "Secret",
@@ -199,7 +200,7 @@ class _Handler(KeepAlive):
     def do_GET(self) -> None:
         self._handle()
 
-    do_PATCH = do_DELETE = do_POST = do_GET
+    do_PATCH = do_DELETE = do_POST = do_PUT = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: tests read `Cluster.requests`."""
@@ -264,6 +265,8 @@ class _Handler(KeepAlive):
             self._status(404, f'{plural} "{name}" not found')
         elif self.command == "DELETE":
             self._delete(key)
+        elif self.command == "PUT":
+            self._json(self.cluster.put(json.loads(body) | {"kind": key[0]}))
         else:
             self._json(as_accepted(self.cluster.objects[key], self.headers["Accept"]))
 
@@ -345,7 +348,7 @@ class _Handler(KeepAlive):
 
     def _create(self, path: str, body: bytes) -> None:
         created: Object = json.loads(body)
-        if created["kind"] == "SelfSubjectReview":
+        if created.get("kind") == "SelfSubjectReview":
             self._json({**created, "status": {"userInfo": {"username": "ann"}}}, 201)
             return
         namespace, _, plural = path.partition("/namespaces/")[2].partition("/")
@@ -360,6 +363,8 @@ class _Handler(KeepAlive):
         if key in self.cluster.objects:
             self._status(409, f'{plural} "{name}" already exists')
             return
+        # Who sends it may leave it out.
+        created["kind"] = key[0]
         metadata |= {"name": name, "namespace": namespace}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata |= {"uid": f"uid-of-{name}", "creationTimestamp": now}

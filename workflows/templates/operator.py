@@ -41,7 +41,7 @@ _WRITE = [*_READ, "create", "update", "patch", "delete"]
 _RULES = [
     # So that the admission policy holds for what it deletes too: others say what that is.
     MARKER,
-    rule(GROUP, [PLURAL], [*_READ, "patch"]),
+    rule(GROUP, [PLURAL], ["list", "watch", "patch"]),
     rule(GROUP, [f"{PLURAL}/status"], ["patch"]),
     rule("argoproj.io", ["workflows"], [*_READ, "create", "patch"]),
     rule("argoproj.io", ["cronworkflows"], ["get", "list", "create", "patch", "delete"]),

@@ -67,7 +67,12 @@ class Acting:
 
     def delete(self) -> None:
         """Do what `kubectl delete` does."""
-        self.kube.delete("Workspace", NAMESPACE, NAME)
+        metadata = self.workspace["metadata"]
+        if not metadata.get("finalizers"):
+            self.cluster.take("Workspace", NAMESPACE, NAME)
+            return
+        marked = {"deletionTimestamp": self.cluster.today(), **metadata}
+        self.cluster.put({**self.workspace, "metadata": marked})
 
     def look(self, key: Key = KEY, *, whole: bool = True) -> float | None:
         """Learn what there is, and look at the Workspace."""

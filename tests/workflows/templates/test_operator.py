@@ -34,8 +34,10 @@ def test_it_creates_no_pod_and_lists_no_secret() -> None:
     assert not [right for right in own if "*" in right or right[0].startswith("pods")]
     assert {verb for resource, verb in own if resource == "secrets"} == {"get", "create", "delete"}
     assert {verb for resource, verb in own if resource == "workspaces"} == {
-        "get", "list", "watch", "patch",
-    }  # fmt: skip
+        "list",
+        "watch",
+        "patch",
+    }
     # Names of nodes and classes are all that it sees outside.
     assert rights("ClusterRole", f"{OPERATOR}-argotune") == {
         ("nodes", "list"),

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from argotune.workflows.templates import accounts, cluster_permissions, finetune
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.workspace.manifests import read_rendered
 from tests.fakes.kube import Cluster, serving
+from tests.workflows.templates.rights import Right, rights, rights_for
 
 PACKAGES_DIR = RENDERED_DIR.parents[2]
 """Holds argotune."""
@@ -29,8 +29,6 @@ ROLES = {
 BINDINGS = [
     item for item in [*permissions.build(), *cluster_permissions.build()] if "roleRef" in item
 ]
-Right = tuple[str, str, str]
-"""API group, resource and verb."""
 
 EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
 CALLS: dict[str, Callable[[Kube, str], object]] = {
@@ -188,16 +186,6 @@ def rights_of(account: str) -> set[Right]:
     return {right for name in bound for right in rights(ROLES[name])}
 
 
-def rights(rules: Sequence[dict[str, Any]]) -> set[Right]:
-    return {
-        (group, resource, verb)
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-
-
 def methods_called(modules: Sequence[str], *, but: Sequence[str] = ()) -> set[str]:
     """The methods of Kube that these modules call, and those that they import of their steps, but
     for some that are left out."""
@@ -242,22 +230,3 @@ def rights_used(methods: set[str]) -> set[Right]:
                     CALLS[method](kube, kind)
     assert cluster.requests
     return {right for request in cluster.requests for right in rights_for(request)}
-
-
-def rights_for(request: str) -> Iterator[Right]:
-    place, _, query = request.partition("?")
-    method, path = place.split()
-    found = re.fullmatch(
-        r"/apis?(?:/([a-z.0-9]+))?/v[0-9][a-z0-9]*(?:/namespaces/[^/]+)?/([a-z]+)(?:/([^/]+))?(/log)?",
-        path,
-    )
-    assert found, path
-    group, resource, name, log = found.groups()
-    verbs = {
-        "GET": ["get" if name else "list"],
-        # An apply of what is not there is a creation too; a merge is not.
-        "PATCH": ["patch", "create"] if "force=" in query else ["patch"],
-        "POST": ["create"],
-        "DELETE": ["delete"],
-    }[method]
-    yield from ((group or "", f"{resource}{log or ''}", verb) for verb in verbs)
