@@ -20,6 +20,7 @@ from tests.e2e.pods import dataset, registry, webhook
 from tests.fakes.registry import PASSWORD, USER, docker_config
 
 DATASET_FILE = "python-docs.parquet"
+OTHER_DATASET_FILE = "half-of-python-docs.parquet"
 MODELS_CLAIM = "argotune-models"
 CA_CONFIG_MAP = "argotune-ca"
 PUSH_SECRET = "argotune-push"
@@ -141,7 +142,7 @@ def webhook_host(namespace: str) -> str:
 def put_up(
     cluster: Cluster,
     image: str,
-    dataset_file: Path,
+    dataset_files: Sequence[Path],
     certificates: Path,
     logins: Sequence[Login],
     others: Sequence[Object],
@@ -150,7 +151,7 @@ def put_up(
     objects = [
         _code(),
         _secret("registry-tls", {n: certificates / n for n in ("tls.crt", "tls.key")}),
-        _config_map("dataset", dataset_file),
+        _config_map("dataset", dataset_files),
         _login_secret(PUSH_SECRET, logins),
         _service("dataset", 80, dataset.PORT),
         _service("registry", 443, registry.PORT),
@@ -159,7 +160,7 @@ def put_up(
         _pod(
             "dataset",
             image,
-            ["tests.e2e.pods.dataset", f"/data/{dataset_file.name}"],
+            ["tests.e2e.pods.dataset", *(f"/data/{file.name}" for file in dataset_files)],
             {"/data": {"configMap": {"name": "dataset"}}},
             port=dataset.PORT,
         ),
@@ -254,8 +255,8 @@ def _secret_of(name: str, **texts: str) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts}
 
 
-def _config_map(name: str, file: Path) -> Object:
-    data = {file.name: base64.b64encode(file.read_bytes()).decode()}
+def _config_map(name: str, files: Sequence[Path]) -> Object:
+    data = {file.name: base64.b64encode(file.read_bytes()).decode() for file in files}
     metadata = {"name": name}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -22,7 +23,7 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.demo.dataset import write_dataset
 from tests.e2e import doubles
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run
-from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
+from tests.e2e.doubles import DATASET_FILE, OTHER_DATASET_FILE, PUSH_SECRET, Doubles, Login
 from tests.e2e.nodes import gpu_node
 from tests.e2e.runs import ARGO, Run
 
@@ -78,8 +79,12 @@ class Site:
     @property
     def dataset(self) -> str:
         """URL of the dataset."""
-        host = doubles.hosts(self.namespace)[0].removesuffix(":80")
-        return f"http://{host}/{DATASET_FILE}"
+        return self._url(DATASET_FILE)
+
+    @property
+    def other_dataset(self) -> str:
+        """URL of another dataset, with half of its rows."""
+        return self._url(OTHER_DATASET_FILE)
 
     def image(self, name: str) -> str:
         """An output image in the registry for whole runs."""
@@ -124,8 +129,10 @@ class Site:
         made = self.cluster.create(workflow(arguments))
         return Run(self.cluster, made["metadata"]["name"])
 
-    def workspace(self, name: str, *, steps: int = 2, gate: str = "off") -> str:
-        """The same as arguments, as a Kaito Workspace."""
+    def workspace(
+        self, name: str, *, steps: int = 2, gate: str = "off", url: str | None = None
+    ) -> str:
+        """The same as arguments, as a Kaito Workspace; the URL is the dataset's unless given."""
         arguments = self.arguments(name, gate=gate)
         annotations = {f"argotune.dev/{key}": arguments[key] for key in _ANNOTATIONS}
         key, _, value = self.node_selector.partition("=")
@@ -138,7 +145,7 @@ class Site:
                 "preset": {"name": "tiny"},
                 "method": "qlora",
                 "config": f"{name}-config",
-                "input": {"urls": json.loads(arguments["urls"])},
+                "input": {"urls": [url or self.dataset]},
                 "output": {"image": arguments["output-image"], "imagePushSecret": PUSH_SECRET},
             },
         }
@@ -181,6 +188,10 @@ class Site:
     ) -> str:
         """What the command line prints. Fails with what it complains of."""
         return argotune(*arguments, text=text, seconds=seconds)
+
+    def _url(self, file: str) -> str:
+        host = doubles.hosts(self.namespace)[0].removesuffix(":80")
+        return f"http://{host}/{file}"
 
 
 def workflow(arguments: dict[str, str]) -> Object:
@@ -278,12 +289,14 @@ def _put_up(
     cluster: Cluster, directory: Path, logins: Sequence[Login], node_selector: str
 ) -> Doubles:
     """The pods beside argotune; the large images are pulled meanwhile."""
-    dataset = directory / DATASET_FILE
+    dataset, other = directory / DATASET_FILE, directory / OTHER_DATASET_FILE
     write_dataset(dataset)
+    rows = pq.read_table(dataset)
+    pq.write_table(rows.slice(0, rows.num_rows // 2), other)
     return doubles.put_up(
         cluster,
         os.environ.get("E2E_IMAGE") or f"{images()}/argotune-dataset:{tag()}",
-        dataset,
+        [dataset, other],
         directory,
         logins,
         [

@@ -1,6 +1,6 @@
 """Kaito's quick start on the operator that `argotune install --operator` brings: a Workspace is
-applied, shown ready, asked, changed while clients go on asking, and deleted. Two runs of the real
-steps, 4 minutes."""
+applied, shown ready, asked, tuned on the data of another URL while clients go on asking, and
+deleted. Two runs of the real steps, 4 minutes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.cluster import Object, wait_for
-from tests.e2e.doubles import Answer, Asked
+from tests.e2e.doubles import OTHER_DATASET_FILE, Answer, Asked
 from tests.e2e.operator import API
 from tests.e2e.runs import ARGO
 from tests.e2e.site import QUESTION, RUN_SECONDS, Site
@@ -33,6 +33,8 @@ class QuickStart:
     answer: Answer
     served: list[str]
     """Reference of the adapter after each of the two runs."""
+    requests: str
+    """Log of the server of datasets."""
     asked: Asked
     """By clients while the second run went on."""
     runs: list[str]
@@ -55,7 +57,7 @@ def quick_start(site: Site) -> QuickStart:
     answer = site.doubles.ask(f"http://{address}/chat", QUESTION)
     served = [site.served(_NAME)]
     with site.doubles.keep_asking(f"http://{_NAME}/chat", QUESTION, clients=_CLIENTS) as asked:
-        file.write_text(site.workspace(_NAME, steps=4))
+        file.write_text(site.workspace(_NAME, url=site.other_dataset))
         kubectl("apply", "-f", str(file))
         wait_for("second run", lambda: len(_runs(site)) == 2, seconds=RUN_SECONDS)
         _wait(site, "WorkspaceSucceeded", lambda: site.served(_NAME) != served[0])
@@ -70,6 +72,7 @@ def quick_start(site: Site) -> QuickStart:
         service=service,
         answer=answer,
         served=served,
+        requests=site.cluster.log("dataset"),
         asked=asked,
         runs=runs,
         left=[*site.service_objects(_NAME), *there],
@@ -109,9 +112,10 @@ def test_its_service_answers_at_its_address(quick_start: QuickStart) -> None:
     assert quick_start.answer.response
 
 
-def test_a_changed_file_is_run_while_the_service_answers(quick_start: QuickStart) -> None:
+def test_a_changed_url_is_run_while_the_service_answers(quick_start: QuickStart) -> None:
     first, second = quick_start.served
     assert first != second
+    assert f"/{OTHER_DATASET_FILE}" in quick_start.requests
     assert quick_start.asked.errors == {}
     assert sum(quick_start.asked.answers.values()) > 0
     assert len(quick_start.runs) == 2

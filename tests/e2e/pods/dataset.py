@@ -1,5 +1,5 @@
-"""python -m tests.e2e.pods.dataset FILE: serve a dataset inside the cluster as /FILE. Every request
-is a line on stdout."""
+"""python -m tests.e2e.pods.dataset FILE...: serve datasets inside the cluster, each as /FILE. Every
+request is a line on stdout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PORT = 8080
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
     with file_server(address=("0.0.0.0", PORT), echo=True) as files:
-        files.add(f"/{path.name}", path.read_bytes())
+        for path in map(Path, sys.argv[1:]):
+            files.add(f"/{path.name}", path.read_bytes())
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
