@@ -74,6 +74,11 @@ def define_workspaces() -> None:
         labels = {**metadata["labels"], MANAGED_BY: MANAGER}
         text = json.dumps({**document, "metadata": {**metadata, "labels": labels}})
         run("kubectl", "apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", text=text)
+    established()
+
+
+def established() -> None:
+    """Wait until the API server serves the kind."""
     run("kubectl", "wait", "--for=condition=Established", "--timeout=60s", f"crd/{WORKSPACES}")
 
 
