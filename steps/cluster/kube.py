@@ -422,6 +422,12 @@ class Kube:
                 return None
             raise
 
+    def knows(self, kind: str | Kind) -> bool:
+        """Whether the server has the kind, which others may bring."""
+        found = kind_of(kind)
+        known = self.api(found.group, found.version) or {}
+        return found.plural in {each["name"] for each in known.get("resources", [])}
+
     def pods(self, namespace: str, label_selector: str) -> Objects:
         """List the pods of a namespace by labels."""
         return self.list("Pod", namespace, labels=label_selector)

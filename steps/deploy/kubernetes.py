@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
-from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.cluster.this_run import read_this_run
@@ -127,7 +126,7 @@ def deploy_service(
     of replicas. Raises PermanentError or TransientError with the reason.
     """
     key = client_key(params, params.api_keys_file)
-    around = surrounding_objects(params, has_monitors=_has_monitors(kube))
+    around = surrounding_objects(params, has_monitors=kube.knows("ServiceMonitor"))
     before = state_before(kube, params, [item["kind"] for item in around])
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
@@ -177,13 +176,6 @@ def _to_roll_back(item: Manifest, params: Params, before: Before) -> Manifest:
     if item["kind"] not in before.existed:
         return owned_by_run(item, params)
     return with_note(item, before) if item["kind"] == "Deployment" else item
-
-
-def _has_monitors(kube: Kube) -> bool:
-    """Whether the cluster has the ServiceMonitors of Prometheus' operator."""
-    monitors = kind_of("ServiceMonitor")
-    known = kube.api(monitors.group, monitors.version) or {}
-    return monitors.plural in {kind["name"] for kind in known.get("resources", [])}
 
 
 def _answer(url: str, params: Params, key: str | None, clock: Clock, *, replicas: int) -> str:

@@ -676,8 +676,8 @@ _SERVICE = (
         name="service-monitor",
         is_annotation=False,
         description=(
-            "auto: services have a ServiceMonitor where the cluster knows them; none: they have"
-            " none"
+            "auto: services and the operator have a ServiceMonitor where the cluster knows them;"
+            " none: they have none"
         ),
         default="auto",
         choices=("auto", "none"),

@@ -231,6 +231,8 @@ _PLURALS = {
     "roles",
     "secrets",
     "serviceaccounts",
+    "servicemonitors",
+    "services",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "workflows",

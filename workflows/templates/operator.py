@@ -35,7 +35,7 @@ _LABELS = {**PART_OF, "app.kubernetes.io/name": _OPERATOR}
 _MODEL_SECRET = "model-secret"
 _HUB_TOKEN = "HF_TOKEN"
 _USER = 65532
-_PORT = 8080
+_PORT, _PORT_NAME = 8080, "http"
 _READ = ["get", "list", "watch"]
 _WRITE = [*_READ, "create", "update", "patch", "delete"]
 _RULES = [
@@ -76,6 +76,7 @@ def build() -> list[Manifest]:
         *_for_cluster(_OF_ALL, _RULES),
         *_for_people(),
         manifest("NetworkPolicy", _OPERATOR, api_version="networking.k8s.io/v1", spec=_network()),
+        manifest("Service", _OPERATOR, api_version="v1", spec=_service()),
         manifest("Deployment", _OPERATOR, api_version="apps/v1", spec=_deployment()),
         manifest(
             "PodDisruptionBudget",
@@ -142,6 +143,14 @@ def _network() -> dict[str, Any]:
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [{"protocol": "TCP", "port": _PORT}]}],
         "egress": egress(),
+    }
+
+
+def _service() -> dict[str, Any]:
+    """Name both replicas for the ServiceMonitor, which `argotune install` makes if it can."""
+    return {
+        "selector": dict(_LABELS),
+        "ports": [{"name": _PORT_NAME, "port": _PORT, "targetPort": _PORT_NAME}],
     }
 
 
@@ -216,7 +225,7 @@ def _container() -> dict[str, Any]:
             # would keep the one that was there when the pod began.
             {"name": "HF_TOKEN_PATH", "value": f"{MODEL_SECRET_DIR}/{_HUB_TOKEN}"},
         ],
-        "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
+        "ports": [{"name": _PORT_NAME, "containerPort": _PORT, "protocol": "TCP"}],
         "resources": {
             "requests": {"cpu": "100m", "memory": "256Mi"},
             "limits": {"memory": "1Gi"},
@@ -241,7 +250,7 @@ def _container() -> dict[str, Any]:
 
 def _probe(path: str, *, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "http"},
+        "httpGet": {"path": path, "port": _PORT_NAME},
         "periodSeconds": 5,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

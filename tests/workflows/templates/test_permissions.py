@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "delete": lambda kube, kind: kube.delete(kind, "ns", "x"),
     # What APIs there are everybody may read who is logged in (system:discovery).
     "api": lambda kube, kind: None,
+    "knows": lambda kube, kind: None,
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
     "deployments": lambda kube, kind: kube.deployments("ns", "a=b"),
     "deployment": lambda kube, kind: kube.deployment("ns", "x"),

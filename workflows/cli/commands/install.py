@@ -359,6 +359,7 @@ def _settings(
         by_digest=by_digest,
         operator=operator,
         is_beside_kaito=False,
+        has_monitors=False,
         images_digests=None,
         api_server=None,
         allowed_hosts=_allowed(allow_host, none=no_allow_hosts),

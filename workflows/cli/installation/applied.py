@@ -16,6 +16,7 @@ from argotune.workflows.cli.installation.objects import (
     MANAGER,
     NAMESPACE_LABEL,
 )
+from argotune.workflows.cli.installation.operator import MONITOR
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 
@@ -30,6 +31,8 @@ INSTALLED_KINDS = (
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "NetworkPolicy",
+    "Service",
+    MONITOR,
     "Deployment",
     "PodDisruptionBudget",
     "PersistentVolumeClaim",
@@ -78,6 +81,11 @@ class Applied:
         with _refusal_advice(kind):
             items = self.cluster.kube.list(kind, self.cluster.namespace, labels=selector)
         return [{**item, "kind": kind} for item in items if is_ours(item)]
+
+    def knows(self, kind: str) -> bool:
+        """Whether the cluster has the kind, which others may bring."""
+        with _refusal_advice(kind):
+            return self.cluster.kube.knows(kind)
 
     def api_server_addresses(self) -> tuple[str, ...]:
         """The addresses by which pods reach the API server: its Service's and those behind it."""

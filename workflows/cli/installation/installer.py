@@ -28,7 +28,7 @@ from argotune.workflows.cli.installation.objects import (
     namespace_object,
     objects,
 )
-from argotune.workflows.cli.installation.operator import DEFINITION, MANAGED, OPERATOR
+from argotune.workflows.cli.installation.operator import DEFINITION, MANAGED, MONITOR, OPERATOR
 from argotune.workflows.cli.installation.settings import (
     Object,
     Settings,
@@ -81,6 +81,9 @@ class Installer:
         settings = said.over(before)
         _warn_of_own_tag(template, settings)
         settings = self._beside_kaito(settings)
+        has_or_had = settings.has_operator or before.has_operator
+        has_monitors = has_or_had and self.applied.knows(MONITOR)
+        settings = dataclasses.replace(settings, has_monitors=has_monitors)
         settings = with_digests(
             settings,
             settings.ca or (self._installed_ca() if there else None),
@@ -104,7 +107,7 @@ class Installer:
         for change in known.changes_of(_with_tag(settings, None)):
             print(f"{change}{' (dry run)' if self.dry_run else ''}")
         if there:
-            self._prune(names)
+            self._prune(names, has_monitors=has_monitors)
             self._let_workspaces_go(before, settings)
 
     def _beside_kaito(self, settings: Settings) -> Settings:
@@ -228,11 +231,13 @@ class Installer:
     def _apply(self, item: Object, before: Object | None, *, is_trial: bool = False) -> str:
         return self.applied.apply(item, before, dry_run=is_trial, force=self.force_conflicts)
 
-    def _prune(self, names: Collection[str]) -> None:
+    def _prune(self, names: Collection[str], *, has_monitors: bool) -> None:
         """Delete what an earlier version installed and this one, of these names, does not."""
-        for kind in [kind for kind in INSTALLED_KINDS if kind not in _KEPT_KINDS]:
-            if kind in CLUSTER_KINDS and not self.cluster_roles:
-                continue
+        left = {*_KEPT_KINDS} if self.cluster_roles else {*_KEPT_KINDS, *CLUSTER_KINDS}
+        if not has_monitors:
+            # A person may have no right to them, and without an operator there is none.
+            left.add(MONITOR)
+        for kind in [kind for kind in INSTALLED_KINDS if kind not in left]:
             for item in self.applied.find_all(kind):
                 if shown(item) in names:
                     continue

@@ -7,7 +7,14 @@ from importlib.metadata import version
 from ipaddress import ip_network
 
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.installation.operator import DEFINITION, OF_ALL, OPERATOR, set_arguments
+from argotune.workflows.cli.installation.operator import (
+    DEFINITION,
+    OF_ALL,
+    OPERATOR,
+    PART_OF,
+    service_monitor,
+    set_arguments,
+)
 from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection, evaluation, rollback
@@ -110,6 +117,8 @@ def _documents(settings: Settings) -> Iterator[Object]:
             is_of_all = document["metadata"]["name"].startswith(OF_ALL)
             if settings.operator == "all" or not is_of_all:
                 yield fill_in(document, values)
+    if settings.has_operators_monitor:
+        yield service_monitor(values.get("service-monitor-labels", ""))
 
 
 def _set(document: Object, settings: Settings) -> Object:
@@ -178,11 +187,10 @@ def _set_claim(
 
 
 def _config_map(name: str, data: Mapping[str, str]) -> Object:
-    labels = {"app.kubernetes.io/part-of": "argotune"}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": {**PART_OF}},
         "data": dict(data),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from argotune.steps.nodes.labels import labels_in
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.operator_annotations import MANAGED as MANAGED_NAME
 
@@ -24,6 +25,8 @@ OF_ALL = "argotune-cluster-operator"
 """Beginning of the names of what it takes to work on all namespaces."""
 MANAGED = f'{PREFIX}{MANAGED_NAME}: "true"'
 """Annotation of the Workspaces that it works on beside Kaito."""
+MONITOR = "ServiceMonitor"
+PART_OF = {"app.kubernetes.io/part-of": "argotune"}
 FINALIZER = f"{PREFIX}operator"
 """Of the Workspaces that it works on: it takes away what is theirs before they go."""
 _ALL, _MANAGED_ONLY = "--all-namespaces", "--managed-only"
@@ -74,6 +77,23 @@ def is_chosen(workspace: Mapping[str, Any], *, managed_only: bool) -> bool:
     """Whether an operator of this kind works on the Workspace."""
     said = (workspace["metadata"].get("annotations") or {}).get(f"{PREFIX}{MANAGED_NAME}")
     return said == "true" or (not managed_only and said != "false")
+
+
+def service_monitor(labels: str) -> Object:
+    """Build what has Prometheus' operator ask for the figures, with labels by which it is chosen.
+
+    It is in no rendered file, because many clusters do not know the kind.
+    """
+    named = {"app.kubernetes.io/name": OPERATOR}
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": MONITOR,
+        "metadata": {"name": OPERATOR, "labels": {**labels_in(labels), **PART_OF, **named}},
+        "spec": {
+            "selector": {"matchLabels": named},
+            "endpoints": [{"port": "http", "path": "/metrics"}],
+        },
+    }
 
 
 def _containers(deployment: Object) -> list[Object]:

@@ -88,6 +88,8 @@ class Settings:
     operator: Scope | None = None
     is_beside_kaito: bool = False
     """Whether Kaito's own definition of Workspaces is there; not kept."""
+    has_monitors: bool = False
+    """Whether the cluster knows the ServiceMonitors of Prometheus' operator; not kept."""
     run_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of all runs that are flags of `argotune install`, by name; a missing one is as it is
     installed."""
@@ -158,6 +160,13 @@ class Settings:
     def has_operator(self) -> bool:
         """Whether the operator is installed."""
         return self.operator not in (None, "none")
+
+    @property
+    def has_operators_monitor(self) -> bool:
+        """Whether Prometheus' operator is told of ours."""
+        row = SETTINGS["service-monitor"]
+        is_wanted = self.run_settings.get(row.name, row.default) == "auto"
+        return self.has_operator and self.has_monitors and is_wanted
 
     @property
     def says_of_models(self) -> bool:

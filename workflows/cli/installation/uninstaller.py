@@ -9,7 +9,7 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, is_ours, shown
 from argotune.workflows.cli.installation.definition import KIND, Definition, let_go
 from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATES
-from argotune.workflows.cli.installation.operator import DEFINITION, OPERATOR, scope_of
+from argotune.workflows.cli.installation.operator import DEFINITION, MONITOR, OPERATOR, scope_of
 from argotune.workflows.cli.installation.settings import Object
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -84,9 +84,9 @@ class Uninstaller:
             left |= {*CLUSTER_KINDS}
         if not self.delete_models:
             left.add("PersistentVolumeClaim")
-        found = []
+        found: list[Object] = []
         for kind in reversed(INSTALLED_KINDS):
-            if kind in left:
+            if kind in left or (kind == MONITOR and not any(map(_is_operator, found))):
                 continue
             try:
                 found += self.applied.find_all(kind)

@@ -15,6 +15,8 @@ from tests.workflows.cli.command import Answer, Argotune
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workspaces.kaito.sh"
 CRD_NAME = "customresourcedefinition.apiextensions.k8s.io/workspaces.kaito.sh"
+MONITORING = "/apis/monitoring.coreos.com/v1"
+MONITOR = "servicemonitor.monitoring.coreos.com/argotune-operator"
 KAITO = "/apis/kaito.sh/v1beta1/namespaces"
 REGISTRY = "registry.example.org/argotune"
 OURS = {"app.kubernetes.io/managed-by": "argotune-install"}
@@ -28,6 +30,7 @@ OBJECTS = [
     "clusterrole.rbac.authorization.k8s.io/argotune-workspaces-view-team-a",
     "clusterrole.rbac.authorization.k8s.io/argotune-workspaces-edit-team-a",
     "networkpolicy.networking.k8s.io/argotune-operator",
+    "service/argotune-operator",
     "deployment.apps/argotune-operator",
     "poddisruptionbudget.policy/argotune-operator",
 ]
@@ -220,3 +223,52 @@ def test_a_namespace_that_is_made_gets_it_too(argotune: Argotune, api: ApiServer
     assert answer.code == 0
     assert api.named("namespaces/new")["metadata"]["labels"] == RESTRICTED
     assert "deployment.apps/argotune-operator" in made(answer)
+
+
+def know_monitors(api: ApiServer) -> None:
+    """Have the cluster know the kinds of Prometheus' operator."""
+    api.put(MONITORING, {"kind": "APIResourceList", "resources": [{"name": "servicemonitors"}]})
+
+
+def test_prometheus_is_told_of_its_figures_where_it_can_be(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    assert MONITOR not in made(install(argotune, "--operator"))
+    know_monitors(api)
+    answer = install(argotune, "--operator", "--service-monitor-labels", "release=prometheus")
+    assert MONITOR in made(answer)
+    monitor = api.named("servicemonitors/argotune-operator")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    service = api.named("services/argotune-operator")
+    selector = monitor["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= service["metadata"]["labels"].items()
+    (endpoint,), (port,) = monitor["spec"]["endpoints"], service["spec"]["ports"]
+    (container_port,) = container(api)["ports"]
+    assert endpoint["port"] == port["name"]
+    assert port["targetPort"] == container_port["name"]
+
+
+@pytest.mark.parametrize(
+    "flags", [("--no-operator",), ("--service-monitor", "none")], ids=["operator", "monitor"]
+)
+def test_the_monitor_goes_when_it_is_not_wanted(
+    argotune: Argotune, api: ApiServer, flags: tuple[str, ...]
+) -> None:
+    know_monitors(api)
+    assert MONITOR in made(install(argotune, "--operator"))
+    assert MONITOR in made(argotune("install", *flags), "pruned")
+
+
+def test_the_monitor_goes_with_its_operator(argotune: Argotune, api: ApiServer) -> None:
+    know_monitors(api)
+    install(argotune, "--operator")
+    answer = argotune("uninstall")
+    assert answer.code == 0
+    assert {MONITOR, "service/argotune-operator"} <= {*made(answer, "deleted")}
+
+
+def test_who_has_no_operator_needs_no_right_to_monitors(argotune: Argotune, api: ApiServer) -> None:
+    know_monitors(api)
+    api.refusals.append(Refusal("GET", "/servicemonitors", 403, "servicemonitors is forbidden"))
+    assert install(argotune).code == 0
+    assert argotune("uninstall").code == 0
