@@ -34,6 +34,7 @@ from argotune.workflows.operator.events import WorkspaceEvents
 from argotune.workflows.operator.making import ensure_run, let_go, plan
 from argotune.workflows.operator.secret_versions import (
     SECRETS,
+    Versions,
     changed_versions,
     failed_with,
     missing_secrets,
@@ -47,9 +48,11 @@ from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.operator_annotations import (
     KEEP,
     ON_CHANGE,
+    RERUN,
     SUSPEND,
     operator_problems,
     operator_values,
+    path_of,
 )
 from argotune.workflows.workspace.planned import Planned, PlannedService
 
@@ -59,6 +62,9 @@ AGAIN_SECONDS = 600.0
 _GOES_ON_SECONDS = 60.0
 """The cost of a run grows, and its end comes nearer; and a Secret with which one failed may be
 another."""
+_MOST_RUNS = 3
+"""Of one content, counted before a Secret that changed begins another. Logins of some registries
+change every few hours, and a run that fails after its training costs a GPU each time."""
 _REFUSED_SECONDS = 30.0
 """A Secret or an installation that was missing may be there."""
 
@@ -156,7 +162,7 @@ class Reconciler:
         name, is_new = annotations.get(RUN, ""), annotations.get(CONTENT) != digest
         noted = noted_versions(workspace)
         changed = None if noted is None else changed_versions(cluster, noted)
-        begins = is_new or failed_with(self._newest(workspace), workspace, changed)
+        begins = is_new or self._may_help(workspace, changed, digest)
         is_as_before = not begins and changed == {}
         if is_as_before and schedule.is_as_wanted(workspace, values, digest):
             return _planned(name), workspace
@@ -206,6 +212,24 @@ class Reconciler:
         made = schedule.bring_about(cluster, workspace, planned, values, digest)
         workspace = self._noted(workspace, made)
         return _planned(workspace["metadata"]["annotations"][RUN]), workspace
+
+    def _may_help(self, workspace: Object, changed: Versions | None, digest: str) -> bool:
+        """Whether the content is to be run again with the Secrets that have changed."""
+        metadata = workspace["metadata"]
+        run = self._newest(workspace)
+        if run is None or not failed_with(run, workspace, changed):
+            return False
+        there = self._seen.runs_of((metadata["namespace"], metadata["name"]))
+        runs = [each for each in there if each.content == digest and metadata["uid"] in each.owners]
+        if len(runs) < _MOST_RUNS:
+            return True
+        said = (
+            f"run {run.name} failed, and a Secret that it used has changed; {len(runs)} runs of"
+            " this content are there already, so no other begins: another value of"
+            f" {path_of(RERUN)} asks for one"
+        )
+        self._events.say(workspace, "NotRunAgain", said, is_warning=True)
+        return False
 
     def _newest(self, workspace: Object) -> Run | None:
         """Return the run that was begun last; None where it is gone."""

@@ -48,6 +48,26 @@ def test_a_run_that_failed_in_a_step_with_the_secret_is_tried_again_once(
     assert said.endswith(f": run {before} failed, and a Secret that it used has changed")
 
 
+def test_secrets_that_go_on_changing_begin_three_runs_at_most(
+    begun: Acting, cluster: Cluster
+) -> None:
+    for _ in range(4):
+        end(begun, "Failed", "push")
+        change(cluster)
+        begun.look()
+    assert len(begun.runs) == 3
+    told = dict(begun.said)["NotRunAgain"]
+    assert told.endswith(
+        "3 runs of this content are there already, so no other begins: another value of"
+        " metadata.annotations.argotune.dev/rerun asks for one"
+    )
+    begun.look()
+    assert [reason for reason, _ in begun.said].count("NotRunAgain") == 1
+    begun.annotate(rerun="2")
+    begun.look()
+    assert len(begun.runs) == 4
+
+
 def test_a_run_that_failed_for_another_reason_is_not(begun: Acting, cluster: Cluster) -> None:
     end(begun, "Failed", "tune")
     change(cluster)
