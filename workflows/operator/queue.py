@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -48,8 +49,10 @@ class WorkQueue:
         self._waiting: dict[Key, int] = {}
         """What is ready and not looked at yet -> how urgent."""
         self._changed: set[Key] = set()
-        self._whole: dict[Key, bool] = {}
-        """What is waited for, and whether it is to be looked at whole."""
+        self._whole_due: dict[Key, float] = {}
+        """When it is to be looked at whole, in the loop's time; looks before that are not."""
+        self._again: set[Key] = set()
+        """What fell due while it was looked at."""
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._begun_seconds: dict[Key, float] = {}
         """What is being looked at -> since when."""
@@ -57,17 +60,12 @@ class WorkQueue:
 
     def add(self, key: Key, *, whole: bool = False, after_seconds: float = BATCH_SECONDS) -> None:
         """Look at the key in so many seconds, or sooner where that was wanted before."""
-        self._whole[key] = whole or self._whole.get(key, False)
         if after_seconds <= BATCH_SECONDS:
             self._changed.add(key)
-        loop = asyncio.get_running_loop()
-        when = loop.time() + after_seconds
-        timer = self._timers.get(key)
-        if timer is not None and not timer.cancelled() and timer.when() <= when:
-            return
-        if timer is not None:
-            timer.cancel()
-        self._timers[key] = loop.call_at(when, self._is_due, key)
+        when = asyncio.get_running_loop().time() + after_seconds
+        if whole:
+            self._whole_due[key] = min(when, self._whole_due.get(key, when))
+        self._wake(key, when)
 
     @property
     def longest_look_seconds(self) -> float:
@@ -81,10 +79,19 @@ class WorkQueue:
             for _ in range(self._workers):
                 group.create_task(self._work_on())
 
+    def _wake(self, key: Key, when: float) -> None:
+        """Look at the key at that time of the loop, or sooner where that was wanted before."""
+        timer = self._timers.get(key)
+        if timer is not None and not timer.cancelled() and timer.when() <= when:
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_at(when, self._is_due, key)
+
     def _is_due(self, key: Key) -> None:
         self._timers.pop(key, None)
-        # A key that is being looked at is looked at again after that.
         if key in self._begun_seconds:
+            self._again.add(key)
             return
         urgency = _CHANGED if key in self._changed else _AGAIN
         if urgency < self._waiting.get(key, _AGAIN + 1):
@@ -98,15 +105,26 @@ class WorkQueue:
             if self._waiting.pop(key, None) is None:
                 continue
             self._changed.discard(key)
-            whole = self._whole.pop(key, False)
+            whole = self._takes_whole(key)
             self._begun_seconds[key] = time.monotonic()
             wait = await self._look(key, whole=whole)
             del self._begun_seconds[key]
-            if key in self._whole and key not in self._timers:
+            if key in self._again:
+                self._again.discard(key)
                 self.add(key)
             if wait is not None:
                 # What fell due by time is looked at whole: what it depends on may have changed.
                 self.add(key, whole=True, after_seconds=wait)
+            if key in self._whole_due:
+                self._wake(key, self._whole_due[key])
+
+    def _takes_whole(self, key: Key) -> bool:
+        """Whether a whole look is due, or so soon that it is done at once."""
+        soon = asyncio.get_running_loop().time() + BATCH_SECONDS
+        if self._whole_due.get(key, math.inf) > soon:
+            return False
+        del self._whole_due[key]
+        return True
 
     async def _look(self, key: Key, *, whole: bool) -> float | None:
         try:

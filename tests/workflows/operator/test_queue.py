@@ -136,3 +136,27 @@ def test_what_has_changed_goes_before_those_whose_time_has_come(
     looks = played(story).looks
     assert set(looks[2:4]) == {(OTHER, True), (ONE, False)}
     assert len(looks) == len(refused) + 2
+
+
+def test_a_look_before_the_time_of_a_whole_one_is_not_whole() -> None:
+    async def story(work: Recorded, queue: WorkQueue) -> None:
+        work.wait = 3600.0
+        queue.add(ONE, whole=True, after_seconds=0)
+        await until(lambda: len(work.results) == 1)
+        queue.add(ONE, after_seconds=0)
+        await until(lambda: len(work.results) == 2)
+        queue.add(ONE, whole=True, after_seconds=0)
+        await until(lambda: len(work.results) == 3)
+
+    assert [whole for _, whole in played(story).looks] == [True, False, True]
+
+
+def test_a_whole_look_comes_though_others_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "BATCH_SECONDS", 0.01)
+
+    async def story(work: Recorded, queue: WorkQueue) -> None:
+        queue.add(ONE, whole=True, after_seconds=0.1)
+        queue.add(ONE, after_seconds=0)
+        await until(lambda: (ONE, True) in work.looks)
+
+    played(story)

@@ -26,7 +26,9 @@ OF_ALL = "argotune-cluster-operator"
 MANAGED = f'{PREFIX}{MANAGED_NAME}: "true"'
 """Annotation of the Workspaces that it works on beside Kaito."""
 MONITOR = "ServiceMonitor"
+"""Kind of Prometheus' operator, which not every cluster knows."""
 PART_OF = {"app.kubernetes.io/part-of": "argotune"}
+"""Labels of all that `argotune install` makes."""
 FINALIZER = f"{PREFIX}operator"
 """Of the Workspaces that it works on: it takes away what is theirs before they go."""
 _ALL, _MANAGED_ONLY = "--all-namespaces", "--managed-only"
