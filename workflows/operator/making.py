@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from argotune.steps.cluster.kube import Object
 from argotune.steps.contracts.in_service import WORKSPACE_UID
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -19,6 +21,10 @@ from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.planned import Planned, PlannedService
 from argotune.workflows.workspace.read import is_about_inference
 
+_PLANNING = threading.Lock()
+"""One worker plans at a time. msgspec 0.22 learns a type at its first use, and where two threads do
+so at once the process may end with a segmentation fault: one of three that planned four did."""
+
 
 def plan(cluster: Cluster, workspace: Object) -> Planned | PlannedService:
     """Read and plan the Workspace as `argotune submit` does.
@@ -26,9 +32,10 @@ def plan(cluster: Cluster, workspace: Object) -> Planned | PlannedService:
     Raises WorkspaceError and CliError with everything that is wrong.
     """
     texts = as_texts(workspace)
-    if is_about_inference(texts):
-        return plan_service_for_cluster(cluster, texts, {})
-    return plan_for_cluster(cluster, texts, {})
+    with _PLANNING:
+        if is_about_inference(texts):
+            return plan_service_for_cluster(cluster, texts, {})
+        return plan_for_cluster(cluster, texts, {})
 
 
 def ensure_run(
