@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -193,4 +194,7 @@ def _let_all_go(kube: Kube, namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # The client's election has no end, and an interpreter that ends beside its thread may abort.
+    os._exit(code)
