@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import re
-import ssl
 import time
 
 import httpx
@@ -188,14 +187,11 @@ def refuse_downgrade(request: httpx.Request, following: httpx.Request, url: str)
 
 def refuse_bad_certificate(failure: BaseException, url: str) -> None:
     """Raise PermanentError if the failure is a certificate error, which a retry would repeat."""
-    cause: BaseException | None = failure
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise PermanentError(
-                f"{redact(url)}: the certificate is not trusted ({cause.verify_message}); "
-                f"{certificates.ADVICE}"
-            ) from failure
-        cause = cause.__cause__ or cause.__context__
+    reason = certificates.reason_of_distrust(failure)
+    if reason is not None:
+        raise PermanentError(
+            f"{redact(url)}: the certificate is not trusted ({reason}); {certificates.ADVICE}"
+        ) from failure
 
 
 def reason(failure: Exception) -> str:

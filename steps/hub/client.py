@@ -6,14 +6,16 @@ The library reads HF_ENDPOINT and HF_TOKEN itself.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
+import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download
+from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download, set_client_factory
 from huggingface_hub.errors import (
     FileMetadataError,
     GatedRepoError,
@@ -24,10 +26,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._http import hf_request_event_hook
 
+from argotune.steps.common import certificates
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
 
 _LOGGERS_OF_URLS = ("huggingface_hub.file_download", "huggingface_hub.utils._http")
+_DISTRUST_ADVICE = f"{certificates.ADVICE}, and on your own machine name its file in SSL_CERT_FILE"
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
@@ -50,10 +55,26 @@ class _NoBar:
     def __exit__(self, *_: object) -> None: ...
 
 
+def _trusting_client(context: ssl.SSLContext) -> httpx2.Client:
+    """The library's own client, with another context."""
+    return httpx2.Client(
+        verify=context,
+        event_hooks={"request": [hf_request_event_hook]},
+        follow_redirects=True,
+        timeout=None,
+    )
+
+
 class HubClient:
     """A Hub, by default that of HF_ENDPOINT."""
 
-    def __init__(self, *, timeout_seconds: float, endpoint: str | None = None) -> None:
+    def __init__(
+        self, *, timeout_seconds: float, endpoint: str | None = None, ca_file: Path | None = None
+    ) -> None:
+        """`ca_file` is a private authority to trust beside the public ones, for the whole process.
+
+        Raises PermanentError if it is not a certificate.
+        """
         self.timeout_seconds = timeout_seconds
         self.endpoint = endpoint or constants.ENDPOINT
         self._api = HfApi(endpoint=self.endpoint)
@@ -64,6 +85,9 @@ class HubClient:
         constants.HF_HUB_DISABLE_XET = True
         for name in _LOGGERS_OF_URLS:
             logging.getLogger(name).addFilter(_without_queries)
+        if certificates.file_or_none(ca_file) is not None:
+            context = certificates.trust(httpx2.create_ssl_context(), ca_file)
+            set_client_factory(functools.partial(_trusting_client, context))
 
     def info(self, repository: str, revision: str | None) -> ModelInfo:
         """What the Hub says of a model: commit, files with their sizes, license, gate.
@@ -135,6 +159,10 @@ class HubClient:
             return _status_error(where, error.response.status_code)
         if isinstance(error, FileMetadataError):
             return PermanentError(f"{self.endpoint} is not a Hub: {error}")
+        if (distrust := certificates.reason_of_distrust(error)) is not None:
+            return PermanentError(
+                f"{where}: the certificate is not trusted ({distrust}); {_DISTRUST_ADVICE}"
+            )
         reason = f"{type(error).__name__} {error}".strip()
         return TransientError(f"{where} cannot be reached: {reason}")
 

@@ -24,8 +24,12 @@ _logger = logging.getLogger(__name__)
 class Hub:
     """A Hub, by default that of HF_ENDPOINT."""
 
-    def __init__(self, *, timeout_seconds: float, endpoint: str | None = None) -> None:
-        self._client = HubClient(timeout_seconds=timeout_seconds, endpoint=endpoint)
+    def __init__(
+        self, *, timeout_seconds: float, endpoint: str | None = None, ca_file: Path | None = None
+    ) -> None:
+        self._client = HubClient(
+            timeout_seconds=timeout_seconds, endpoint=endpoint, ca_file=ca_file
+        )
 
     def fetch(
         self,

@@ -75,7 +75,7 @@ def _hub(
 
         old = old_cache_path(params.cache_dir, model.repository, model.revision)
         _offer_old_weights(old, directory)
-        hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=endpoint)
+        hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=endpoint, ca_file=params.ca_file)
         return hub.fetch(model, directory, free_bytes=free_bytes, on_progress=progress.update)
 
     return Source(origin=Origin(source="hub", version=model.revision), fetch=fetch)

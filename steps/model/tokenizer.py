@@ -111,7 +111,7 @@ def _download(
     # Imported here because it takes 0.3 s, and a model in the cache does not need it.
     from argotune.steps.model.hub import Hub
 
-    hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
+    hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint, ca_file=params.ca_file)
     with replacing_directory(directory) as partial:
         expected = hub.fetch(
             model,

@@ -97,6 +97,7 @@ def _with_base_model(params: Params, hub_endpoint: str | None) -> Params:
             params.presets_dir,
             timeout_seconds=params.timeout_seconds,
             hub_endpoint=hub_endpoint,
+            ca_file=params.ca_file,
         )
     except ParamsError as error:
         raise ParamsError([*error.problems, *problems_of_run(params)]) from error

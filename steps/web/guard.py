@@ -209,15 +209,7 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
     Raises PermanentError if the file is not a certificate.
     """
-    context = httpx.create_ssl_context()
-    own = certificates.file_or_none(ca_file)
-    if own is None:
-        return context
-    try:
-        context.load_verify_locations(cafile=own)
-    except ssl.SSLError as error:
-        raise PermanentError(f"{own}: not a certificate in PEM; {certificates.ADVICE}") from error
-    return context
+    return certificates.trust(httpx.create_ssl_context(), ca_file)
 
 
 class GuardedTransport(httpx.BaseTransport):

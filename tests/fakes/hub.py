@@ -10,12 +10,18 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import ClassVar
 
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+
+from tests.fakes import tls
 from tests.fakes.listening import listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -252,11 +258,24 @@ def _git_hash(content: bytes) -> str:
 
 
 @contextmanager
-def fake_hub() -> Iterator[FakeHub]:
+def fake_hub(context: ssl.SSLContext | None = None) -> Iterator[FakeHub]:
     """A Hub on a free port of 127.0.0.1 that ends with the block."""
     hub = FakeHub()
-    with listening(_Handler, hub=hub) as port:
-        hub.endpoint = f"http://127.0.0.1:{port}"
+    scheme = "http" if context is None else "https"
+    with listening(_Handler, tls=context, hub=hub) as port:
+        hub.endpoint = f"{scheme}://127.0.0.1:{port}"
         # Another host, as the real one's content servers are.
-        hub.content_endpoint = f"http://localhost:{port}"
+        hub.content_endpoint = f"{scheme}://localhost:{port}"
         yield hub
+
+
+@contextmanager
+def private_hub(directory: Path) -> Iterator[tuple[FakeHub, Path]]:
+    """A Hub with a certificate of its own, and the file of the authority that gave it."""
+    certificate, key = tls.self_signed(directory, ["127.0.0.1", "localhost"])
+    try:
+        with fake_hub(tls.server_context(certificate, key)) as hub:
+            yield hub, certificate
+    finally:
+        # The library has one client for all tests of a process.
+        set_client_factory(default_client_factory)

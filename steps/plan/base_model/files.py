@@ -76,9 +76,15 @@ class ModelFiles:
 
 
 def files_of_hub(
-    name: HubName, *, timeout_seconds: float, endpoint: str | None = None
+    name: HubName,
+    *,
+    timeout_seconds: float,
+    endpoint: str | None = None,
+    ca_file: Path | None = None,
 ) -> ModelFiles:
     """Ask the Hub, or the mirror in HF_ENDPOINT, with HF_TOKEN where it is set.
+
+    `ca_file` is a private authority to trust beside the public ones.
 
     Raises PermanentError for what the user must change, else TransientError.
     """
@@ -91,7 +97,7 @@ def files_of_hub(
             " argotune[model], or name one of `argotune presets`"
         ) from error
 
-    hub = HubClient(timeout_seconds=timeout_seconds, endpoint=endpoint)
+    hub = HubClient(timeout_seconds=timeout_seconds, endpoint=endpoint, ca_file=ca_file)
     info = hub.info(name.repository, name.revision)
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
     repository, commit = str(info.id or name.repository), str(info.sha)

@@ -30,10 +30,12 @@ def find_base_model(
     *,
     timeout_seconds: float = HUB_TIMEOUT_SECONDS,
     hub_endpoint: str | None = None,
+    ca_file: Path | None = None,
 ) -> ModelPreset:
     """Return the preset of a name: one's own, argotune's, or made of the files of a model.
 
-    A Hub id without a revision is the commit that its branch main has now. Raises ParamsError with
+    A Hub id without a revision is the commit that its branch main has now; the Hub may have a
+    certificate of the authority in `ca_file`. Raises ParamsError with
     every problem, PermanentError for a model that is not there or not given to this account,
     TransientError where the Hub does not answer.
     """
@@ -46,7 +48,7 @@ def find_base_model(
             return known
     if asked is not None or is_place(name):
         return describe_base_model(
-            name, timeout_seconds=timeout_seconds, hub_endpoint=hub_endpoint
+            name, timeout_seconds=timeout_seconds, hub_endpoint=hub_endpoint, ca_file=ca_file
         ).preset
     try:
         return model_preset(name)
@@ -60,6 +62,7 @@ def describe_base_model(
     chat_template: str | None = None,
     timeout_seconds: float = HUB_TIMEOUT_SECONDS,
     hub_endpoint: str | None = None,
+    ca_file: Path | None = None,
 ) -> Described:
     """Make a preset of the files of a Hub id, dir:DIRECTORY or oci:DIRECTORY, with its sources.
 
@@ -67,7 +70,9 @@ def describe_base_model(
     """
     asked = hub_name(name)
     if asked is not None:
-        files = files_of_hub(asked, timeout_seconds=timeout_seconds, endpoint=hub_endpoint)
+        files = files_of_hub(
+            asked, timeout_seconds=timeout_seconds, endpoint=hub_endpoint, ca_file=ca_file
+        )
     elif is_place(name):
         files = files_of_place(name)
     else:
@@ -90,6 +95,7 @@ def complete(
     *,
     timeout_seconds: float = HUB_TIMEOUT_SECONDS,
     hub_endpoint: str | None = None,
+    ca_file: Path | None = None,
 ) -> tuple[str, str]:
     """Return a plan step's `preset` and `own_preset`, as the command line gives both.
 
@@ -98,7 +104,11 @@ def complete(
     if own_preset:
         return preset, own_preset
     found = find_base_model(
-        preset, own_presets(presets_dir), timeout_seconds=timeout_seconds, hub_endpoint=hub_endpoint
+        preset,
+        own_presets(presets_dir),
+        timeout_seconds=timeout_seconds,
+        hub_endpoint=hub_endpoint,
+        ca_file=ca_file,
     )
     return found.name, text_of_own(found)
 

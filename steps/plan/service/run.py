@@ -55,7 +55,11 @@ def run(
     """
     servers = policy or policy_of(params.allowed_hosts)
     preset, own_preset = complete(
-        params.preset, params.own_preset, params.presets_dir, hub_endpoint=hub_endpoint
+        params.preset,
+        params.own_preset,
+        params.presets_dir,
+        hub_endpoint=hub_endpoint,
+        ca_file=params.ca_file,
     )
     params = replace(params, preset=preset, own_preset=own_preset)
     params = in_its_cloud(params)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
 from argotune.steps.plan.adapter_images import Image, with_found_digest
 from argotune.steps.plan.base_model.described import describe
-from argotune.steps.plan.base_model.files import files_of_hub, files_of_place
+from argotune.steps.plan.base_model.files import ModelFiles, files_of_hub, files_of_place
 from argotune.steps.plan.base_model.find import HUB_TIMEOUT_SECONDS, FindOwn, find_base_model
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import parse_reference
 from argotune.steps.registry.skopeo import Registry
 
+AskHub = Callable[[HubName], ModelFiles]
 OF_HUB = "hub:"
 """Before a model of the Hub, whose name may be that of an image."""
 _WEIGHTS = "adapter_model.safetensors"
@@ -93,11 +95,19 @@ def find_models(
     }
     adapters = {name: _unpack(image, work_dir, registry) for name, image in images.items()}
     bases = {
-        model.name: find_base_model(model.base, find_own, hub_endpoint=hub_endpoint)
+        model.name: find_base_model(
+            model.base, find_own, hub_endpoint=hub_endpoint, ca_file=registry.ca_file
+        )
         for model in named
         if model.base
     }
-    preset = _base_of(bases, adapters, hub_endpoint)
+    ask_hub = functools.partial(
+        files_of_hub,
+        timeout_seconds=HUB_TIMEOUT_SECONDS,
+        endpoint=hub_endpoint,
+        ca_file=registry.ca_file,
+    )
+    preset = _base_of(bases, adapters, ask_hub)
     models = [
         ComparedModel(name=each.name, image=str(images[each.name]) if each.image else "")
         for each in named
@@ -163,11 +173,11 @@ def _unpack(image: Image, work_dir: Path, registry: Registry) -> ServingContract
 def _base_of(
     presets: Mapping[str, ModelPreset],
     adapters: Mapping[str, ServingContract],
-    hub_endpoint: str | None,
+    ask_hub: AskHub,
 ) -> ModelPreset:
     """The one base of all. Raises ParamsError where they have several, with all of them."""
     of_adapters = {
-        name: _preset_of(name, contract, presets.values(), hub_endpoint)
+        name: _preset_of(name, contract, presets.values(), ask_hub)
         for name, contract in adapters.items()
     }
     ways = {(contract.quantization, contract.rope) for contract in adapters.values()}
@@ -195,7 +205,7 @@ def _preset_of(
     name: str,
     contract: ServingContract,
     others: Iterable[ModelPreset],
-    hub_endpoint: str | None,
+    ask_hub: AskHub,
 ) -> ModelPreset:
     """The base of an adapter; `others` may be of one's own."""
     base = contract.base
@@ -206,7 +216,7 @@ def _preset_of(
         files = files_of_place(base.source)
     elif base.source == "hub":
         hub_id = HubName(repository=base.repository, revision=base.revision)
-        files = files_of_hub(hub_id, timeout_seconds=HUB_TIMEOUT_SECONDS, endpoint=hub_endpoint)
+        files = ask_hub(hub_id)
     else:
         raise ParamsError(
             f"models: {name}: it was tuned on {base.repository}@{base.revision[:19]}, which is no"

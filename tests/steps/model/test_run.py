@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from argotune.steps.contracts.model_cache import (
 )
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.run import run
-from tests.fakes.hub import COMMIT, FakeHub
+from tests.fakes.hub import COMMIT, FakeHub, private_hub
 from tests.steps.model.conftest import config, model_files, safetensors
 
 NewParams = Callable[..., Params]
@@ -192,6 +193,18 @@ def test_hub_that_cannot_be_reached_is_transient(new_params: NewParams) -> None:
     params = new_params(source="hub")
     with pytest.raises(TransientError, match=r"^http://127\.0\.0\.1:9/owner/model cannot be"):
         run(params, progress=Progress(), hub_endpoint="http://127.0.0.1:9")
+
+
+def test_a_hub_of_a_private_authority_is_asked_with_its_certificate(
+    new_params: NewParams, tmp_path: Path
+) -> None:
+    params = new_params(source="hub")
+    with private_hub(tmp_path) as (private, certificate):
+        private.repositories["owner/model"] = model_files()
+        with pytest.raises(PermanentError, match=r"is not trusted \(.*--ca-file.*SSL_CERT_FILE"):
+            fetch(params, private)
+        fetched = fetch(replace(params, ca_file=certificate), private)
+    assert not fetched.cached
 
 
 def test_full_volume_is_found_before_the_download(hub: FakeHub, new_params: NewParams) -> None:

@@ -12,7 +12,7 @@ from argotune.steps.common.errors import ParamsError, PermanentError, TransientE
 from argotune.steps.plan.base_model.find import complete, find_base_model, text_of_own
 from argotune.steps.plan.base_model.own import WrongPreset, dump_preset, load_preset
 from argotune.steps.push.layout import write_image
-from tests.fakes.hub import COMMIT, FakeHub, fake_hub
+from tests.fakes.hub import COMMIT, FakeHub, fake_hub, private_hub
 from tests.fakes.hub_models import (
     LLAMA,
     LLAMA_PARAMETERS,
@@ -223,6 +223,19 @@ def test_a_gated_model_says_how_to_ask_for_access(
         find(NAME, hub)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert find(NAME, hub).gated
+
+
+def test_a_hub_of_a_private_authority_is_asked_with_its_certificate(tmp_path: Path) -> None:
+    with private_hub(tmp_path) as (private, certificate):
+        add_model(private, NAME)
+        with pytest.raises(PermanentError, match=r"is not trusted \(.*--ca-file.*SSL_CERT_FILE"):
+            find(NAME, private)
+        no_certificate = tmp_path / "ca.crt"
+        no_certificate.write_text("-----BEGIN CERTIFICATE-----")
+        with pytest.raises(PermanentError, match="not a certificate in PEM"):
+            find_base_model(NAME, hub_endpoint=private.endpoint, ca_file=no_certificate)
+        found = find_base_model(NAME, hub_endpoint=private.endpoint, ca_file=certificate)
+    assert found.repository == NAME
 
 
 def test_a_model_that_is_not_there_and_a_hub_in_trouble(hub: FakeHub) -> None:
