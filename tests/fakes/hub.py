@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
-from huggingface_hub import set_client_factory
+import pytest
+from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from tests.fakes import tls
@@ -267,6 +268,16 @@ def fake_hub(context: ssl.SSLContext | None = None) -> Iterator[FakeHub]:
         # Another host, as the real one's content servers are.
         hub.content_endpoint = f"{scheme}://localhost:{port}"
         yield hub
+
+
+def ask_by_default(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the library ask this Hub where no endpoint is given, as HF_ENDPOINT does.
+
+    The library reads that variable when it is imported.
+    """
+    urls = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", urls)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
 
 
 @contextmanager

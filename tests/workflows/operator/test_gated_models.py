@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from argotune.workflows.cli.installation.operator import OPERATOR
 from argotune.workflows.templates import operator
-from tests.fakes.hub import FakeHub, fake_hub
+from tests.fakes.hub import FakeHub, ask_by_default, fake_hub
 from tests.fakes.hub_models import LLAMA_PARAMETERS, add_model
 from tests.workflows.operator.acting import Acting
 
@@ -24,10 +24,7 @@ GATED = {"tuning/preset": {"name": MODEL}}
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A Hub with a gated model."""
     with fake_hub() as running:
-        urls = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, running.endpoint)
-        # The library reads its variables when it is imported.
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", urls)
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        ask_by_default(running, monkeypatch)
         add_model(running, MODEL, parameters=LLAMA_PARAMETERS, gated="manual")
         running.gated.add(MODEL)
         yield running

@@ -99,13 +99,19 @@ def test_what_is_said_is_text_and_never_markup(opened: Open) -> None:
     assert page.value("[document.images.length, document.title]") == [0, "demo"]
 
 
-def test_the_button_ends_an_answer(opened: Open, engine: FakeEngine) -> None:
+def waiting_page(opened: Open, engine: FakeEngine) -> Page:
+    """A page whose question is not answered yet."""
     page = opened()
     page.until("models.length === 2")
     engine.hold()
     page.type("Who are you?")
     page.until("document.getElementById('send').textContent === 'Stop'")
     engine.wait_until_asked()
+    return page
+
+
+def test_the_button_ends_an_answer(opened: Open, engine: FakeEngine) -> None:
+    page = waiting_page(opened, engine)
     page.value("document.getElementById('send').click()")
     page.until(ENDED)
     assert page.texts(".answer .end") == ["stopped"]
@@ -114,12 +120,7 @@ def test_the_button_ends_an_answer(opened: Open, engine: FakeEngine) -> None:
 def test_a_new_conversation_knows_nothing_of_an_answer_that_was_being_made(
     opened: Open, engine: FakeEngine
 ) -> None:
-    page = opened()
-    page.until("models.length === 2")
-    engine.hold()
-    page.type("Who are you?")
-    page.until("document.getElementById('send').textContent === 'Stop'")
-    engine.wait_until_asked()
+    page = waiting_page(opened, engine)
     page.value("document.getElementById('new').click()")
     page.until(ENDED)
     engine.release()

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import constants
 
 from argotune.presets.loader import PRESETS_DIR
 from argotune.steps.contracts.training_plan import parse_plan
-from tests.fakes.hub import COMMIT, FakeHub, fake_hub
+from tests.fakes.hub import COMMIT, FakeHub, ask_by_default, fake_hub
 from tests.fakes.hub_models import LLAMA_PARAMETERS, add_model
 from tests.workflows.cli.command import PROJECT_DIR, Argotune
 from tests.workflows.cli.conftest import Write
@@ -64,10 +63,7 @@ _GIB = 2**30
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with fake_hub() as running:
-        # The library reads HF_ENDPOINT when it is imported.
-        urls = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, running.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", urls)
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        ask_by_default(running, monkeypatch)
         yield running
 
 
