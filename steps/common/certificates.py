@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.errors import PermanentError, chain_of
 
 ADVICE = "put the server's certificate authority into ConfigMap argotune-ca, key ca.crt (--ca-file)"
 """What to do when a server's certificate is not trusted by a run's pod."""
@@ -41,9 +41,5 @@ def trust(context: ssl.SSLContext, ca_file: Path | None) -> ssl.SSLContext:
 
 def reason_of_distrust(failure: BaseException) -> str | None:
     """Why a server's certificate was refused; None where the failure has another cause."""
-    cause: BaseException | None = failure
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        cause = cause.__cause__ or cause.__context__
-    return None
+    causes = (each for each in chain_of(failure) if isinstance(each, ssl.SSLCertVerificationError))
+    return next((cause.verify_message for cause in causes), None)

@@ -12,7 +12,7 @@ Exit codes 64 and 65 belong to Argo's emissary, 137 and 143 to the kernel and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 
@@ -58,3 +58,13 @@ class Interrupted(BaseException):
     """
 
     exit_code: ClassVar[int] = 75
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """List the error and those that it was raised from."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__

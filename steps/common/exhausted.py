@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.common.errors import PermanentError, StepError, TransientError, chain_of
 from argotune.steps.common.host_memory import host_memory, memory_message
 
 MORE_ROOM = "free space, or give the run a larger volume (argotune.dev/volume-size)"
@@ -43,7 +43,7 @@ def step_error_of(error: BaseException, memory_parameter: str | None = None) -> 
 
     `memory_parameter` is the workflow parameter that sets the container's memory, if one does.
     """
-    for each in _chain(error):
+    for each in chain_of(error):
         found = _memory_error(each, memory_parameter)
         if found is not None:
             return found
@@ -55,7 +55,7 @@ def step_error_of(error: BaseException, memory_parameter: str | None = None) -> 
 
 def volume_error_in(error: BaseException) -> OSError | None:
     """The error of a volume behind a library's error; None for other errors."""
-    for each in _chain(error):
+    for each in chain_of(error):
         if isinstance(each, OSError) and each.errno in _ADVICE:
             return each
         written = _NUMBER.search(str(each))
@@ -133,13 +133,3 @@ def _space(error: OSError) -> str:
             usage = shutil.disk_usage(place)
             return f": {usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB are free there"
     return ""
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it was raised from."""
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        yield each
-        each = each.__cause__ or each.__context__
