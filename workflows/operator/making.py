@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from argotune.steps.cluster.kube import Object
-from argotune.steps.contracts.in_service import WORKSPACE_UID
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.submission import (
     begun_by_person,
     create_if_absent,
+    of_workspace,
     owned_by,
     plan_for_cluster,
     plan_service_for_cluster,
@@ -59,6 +59,7 @@ def ensure_run(
         secret_name=f"{name}-urls",
     )
     document = begun_by_person(cluster, manifests.with_name(document, name))
+    # By its annotation step deploy notes whose the service is.
     document = of_workspace(_held(owned_by(document, workspace), digest), workspace)
     created = create_if_absent(cluster, document)
     if secret is not None:
@@ -78,19 +79,6 @@ def let_go(cluster: Cluster, name: str, *, hold: bool) -> Object:
     )
 
 
-def of_workspace(document: Object, workspace: Object) -> Object:
-    """Return the Workflow with the annotation by which deploy notes whose the service is."""
-    metadata = document["metadata"]
-    uid = {WORKSPACE_UID: workspace["metadata"]["uid"]}
-    annotations = {**(metadata.get("annotations") or {}), **uid}
-    return {**document, "metadata": {**metadata, "annotations": annotations}}
-
-
 def _held(document: Object, digest: str) -> Object:
-    metadata = document["metadata"]
-    annotations = {**metadata.get("annotations", {}), CONTENT: digest, HELD: "true"}
-    return {
-        **document,
-        "metadata": {**metadata, "annotations": annotations},
-        "spec": {**document["spec"], "suspend": True},
-    }
+    noted = manifests.with_annotations(document, {CONTENT: digest, HELD: "true"})
+    return {**noted, "spec": {**document["spec"], "suspend": True}}

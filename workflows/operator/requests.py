@@ -10,10 +10,9 @@ from argotune.workflows.cli.remote.api_errors import may_pass
 from argotune.workflows.cli.remote.approval import answer_run
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.rollback import rollback_document
-from argotune.workflows.cli.remote.submission import create_if_absent, owned_by
+from argotune.workflows.cli.remote.submission import create_if_absent, of_workspace, owned_by
 from argotune.workflows.operator.content import run_name
 from argotune.workflows.operator.events import WorkspaceEvents
-from argotune.workflows.operator.making import of_workspace
 from argotune.workflows.operator.seen import Seen
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.operator_annotations import (

@@ -310,6 +310,13 @@ def with_name(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**document, "metadata": {"name": name, **metadata}}
 
 
+def with_annotations(document: Mapping[str, Any], annotations: Mapping[str, str]) -> dict[str, Any]:
+    """Return the object with these annotations beside its own."""
+    metadata = document["metadata"]
+    merged = {**(metadata.get("annotations") or {}), **annotations}
+    return {**document, "metadata": {**metadata, "annotations": merged}}
+
+
 def random_name(prefix: str) -> str:
     """Make a name from a generateName, as Kubernetes does: a long one is cut to 63 characters."""
     return f"{f'{prefix}-'[:58]}{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"

@@ -16,6 +16,7 @@ from argotune.workflows.cli.remote.submission import (
     check_against_installation,
     create_if_absent,
     create_with_secret,
+    of_workspace,
     owned_by,
 )
 from argotune.workflows.cli.remote.url_secrets import FORMER, delete_unused, former_secrets
@@ -86,7 +87,7 @@ def make_schedule(
     )
     found = cluster.get(_KIND, name_of(document))
     if secret is not None:
-        document = _of_workspace(document, secret.owner)
+        document = _with_runs_of(document, secret.owner)
         _check_is_of(found, secret.owner)
         if given is not None:
             create_if_absent(cluster, owned_by(given, secret.owner))
@@ -224,21 +225,14 @@ def _check_is_of(cron: Object | None, workspace: Object) -> None:
         )
 
 
-def _of_workspace(document: Object, workspace: Object) -> Object:
+def _with_runs_of(document: Object, workspace: Object) -> Object:
     """Return the CronWorkflow with the annotation that it and its runs are the Workspace's."""
-    uid = {WORKSPACE_UID: workspace["metadata"]["uid"]}
-    metadata, spec = document["metadata"], document["spec"]
-    for_runs = spec.get("workflowMetadata") or {}
+    spec = document["spec"]
+    # By it step deploy notes whose the service is.
+    of_runs = of_workspace({"metadata": spec.get("workflowMetadata") or {}}, workspace)
     return {
-        **document,
-        "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **uid}},
-        "spec": {
-            **spec,
-            "workflowMetadata": {
-                **for_runs,
-                "annotations": {**(for_runs.get("annotations") or {}), **uid},
-            },
-        },
+        **of_workspace(document, workspace),
+        "spec": {**spec, "workflowMetadata": of_runs["metadata"]},
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Object
-from argotune.steps.contracts.in_service import NOT_DEPLOYED, SUBMITTER_ANNOTATION
+from argotune.steps.contracts.in_service import NOT_DEPLOYED, SUBMITTER_ANNOTATION, WORKSPACE_UID
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal, explain_errors
@@ -181,8 +181,7 @@ def begun_by_person(cluster: Cluster, run: Object) -> Object:
         person = ""
     if not person:
         return run
-    annotations = {**run["metadata"].get("annotations", {}), SUBMITTER_ANNOTATION: person}
-    return {**run, "metadata": {**run["metadata"], "annotations": annotations}}
+    return manifests.with_annotations(run, {SUBMITTER_ANNOTATION: person})
 
 
 def check_collection(cluster: Cluster, options: Mapping[str, str]) -> None:
@@ -307,6 +306,11 @@ def owned_by(manifest: Object, owner: Object) -> Object:
         "uid": owner["metadata"]["uid"],
     }
     return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
+
+
+def of_workspace(document: Object, workspace: Object) -> Object:
+    """Return the object with the annotation that it is an applied Workspace's."""
+    return manifests.with_annotations(document, {WORKSPACE_UID: workspace["metadata"]["uid"]})
 
 
 def create_if_absent(cluster: Cluster, document: Object) -> Object:
