@@ -289,13 +289,13 @@ class Reconciler:
             return
         metadata = workspace["metadata"]
         annotate = (
-            f"kubectl annotate -n {metadata['namespace']} deployment {metadata['name']}"
-            f" {WORKSPACE_UID}={metadata['uid']}"
+            f"kubectl annotate --overwrite -n {metadata['namespace']} deployment"
+            f" {metadata['name']} {WORKSPACE_UID}={metadata['uid']}"
         )
         yield (
             f"metadata.name: {metadata['name']!r}; run {run} deployed the service of this name, and"
-            " is no run of this Workspace: take another name, or let who may change Deployments"
-            f" give it to this Workspace: {annotate}"
+            " is no run of this Workspace: take another name, or have somebody who may change"
+            f" Deployments give it to this Workspace: {annotate}"
         )
 
     def _config(self, cluster: Cluster, workspace: Object) -> str | None:

@@ -110,8 +110,8 @@ def test_the_service_of_a_persons_run_is_not_replaced(acting: Acting, cluster: C
     assert acting.runs == []
     assert acting.condition("Planned")[2] == (
         "metadata.name: 'my-model'; run my-model-aaaaa deployed the service of this name, and is no"
-        " run of this Workspace: take another name, or let who may change Deployments give it to"
-        " this Workspace: kubectl annotate -n team-a deployment my-model"
+        " run of this Workspace: take another name, or have somebody who may change Deployments"
+        " give it to this Workspace: kubectl annotate --overwrite -n team-a deployment my-model"
         " argotune.dev/workspace-uid=uid-1"
     )
     acting.annotate(deploy_to="none")

@@ -220,8 +220,8 @@ def is_of(cron: Object, workspace: Object) -> bool:
 def _check_is_of(cron: Object | None, workspace: Object) -> None:
     if cron is not None and not is_of(cron, workspace):
         raise CliError(
-            f"CronWorkflow {name_of(cron)}: is there, and this Workspace did not make it; give the"
-            " Workspace another name, or let who may do so delete it"
+            f"CronWorkflow {name_of(cron)}: is there already, and is not this Workspace's; give the"
+            " Workspace another name, or have the CronWorkflow deleted"
         )
 
 
